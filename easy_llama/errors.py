@@ -1,0 +1,85 @@
+"""Every error that easy_llama raises on purpose.
+
+EasyLlamaError                         catch this for all of them
+├─ SettingsError      (ValueError)     a sampler setting or an argument outside its range
+├─ PromptError        (ValueError)     a prompt or a token that can't be evaluated
+│  └─ ExceededContextLengthException   more tokens than the context holds
+├─ ModelFileError     (OSError)        a file that is not a usable GGUF model
+│  ├─ ModelNotFoundError (FileNotFoundError)     nothing at that path
+│  └─ ModelIsDirectoryError (IsADirectoryError)  a directory at that path
+├─ ModelUnloadedException (RuntimeError)         the model was used after ``unload``
+├─ EngineError        (RuntimeError)   llama.cpp refused what should have worked
+│  └─ EngineBusyError                  two unfinished streams on one context in one thread
+└─ MissingExtraError  (ImportError)    an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "EasyLlamaError",
+    "EngineBusyError",
+    "EngineError",
+    "ExceededContextLengthException",
+    "MissingExtraError",
+    "ModelFileError",
+    "ModelIsDirectoryError",
+    "ModelNotFoundError",
+    "ModelUnloadedException",
+    "PromptError",
+    "SettingsError",
+]
+
+
+class EasyLlamaError(Exception):
+    """The base of all errors raised by easy_llama on purpose."""
+
+
+class SettingsError(EasyLlamaError, ValueError):
+    """A setting or argument is outside its range; the text names field, value and range."""
+
+
+class PromptError(EasyLlamaError, ValueError):
+    """A prompt, a token id or a stop can't be used."""
+
+
+class ExceededContextLengthException(PromptError):
+    """The tokens do not fit in the context.
+
+    ``n_tokens`` and ``context_length`` hold the two counts.
+    """
+
+    def __init__(self, n_tokens: int, context_length: int) -> None:
+        super().__init__(
+            f"the prompt has {n_tokens} tokens and must leave room for one more, but the context holds "
+            f"{context_length}; shorten it or load the model with a larger context_length"
+        )
+        self.n_tokens = n_tokens
+        self.context_length = context_length
+
+
+class ModelFileError(EasyLlamaError, OSError):
+    """A file is not a usable GGUF model; the text names the file and the fault."""
+
+
+class ModelNotFoundError(ModelFileError, FileNotFoundError):
+    """There is no file at the given path."""
+
+
+class ModelIsDirectoryError(ModelFileError, IsADirectoryError):
+    """The given path is a directory."""
+
+
+class ModelUnloadedException(EasyLlamaError, RuntimeError):
+    """A Model was used after ``unload``; ``load`` brings it back."""
+
+
+class EngineError(EasyLlamaError, RuntimeError):
+    """llama.cpp refused an operation that should have worked."""
+
+
+class EngineBusyError(EngineError):
+    """The calling thread still owns an unfinished stream on the same context."""
+
+
+class MissingExtraError(EasyLlamaError, ImportError):
+    """An optional dependency is missing; the text names the extra to install."""
