@@ -17,6 +17,7 @@ from __future__ import annotations
 
 __all__ = [
     "EasyLlamaError",
+    "EasyLlamaWarning",
     "EngineBusyError",
     "EngineError",
     "ExceededContextLengthException",
@@ -83,3 +84,7 @@ class EngineBusyError(EngineError):
 
 class MissingExtraError(EasyLlamaError, ImportError):
     """An optional dependency is missing; the text names the extra to install."""
+
+
+class EasyLlamaWarning(UserWarning):
+    """Something works, but not as well as the caller may expect."""

@@ -114,7 +114,7 @@ def temperature(temp: float) -> Step:
 
 def probabilities(logits: Logits) -> Logits:
     """Softmax in float32: non-negative, sums to 1, shape as given."""
-    out = np.exp(logits - logits.max())
+    out: Logits = np.exp(logits - logits.max())
     out /= out.sum(dtype=np.float64)
     return out
 

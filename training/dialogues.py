@@ -88,7 +88,11 @@ def _memory(rng: random.Random) -> tuple[Turn, Turn]:
     }  # fmt: skip
     known = next((v for start, v in values.items() if memory.tell.startswith(start)), None)
     value = rng.choice(known) if known else person(rng)
-    slots = {"v": value, "V": value[:1].upper() + value[1:], "kind": rng.choice(("dog", "cat", "bird", "horse"))}
+    slots = {
+        "v": value,
+        "V": value[:1].upper() + value[1:],
+        "kind": rng.choice(("dog", "cat", "bird", "horse")),
+    }
     tell = Turn(expand(memory.tell, rng, slots), expand(memory.reply, rng, slots))
     ask = Turn(expand(memory.ask, rng, slots), expand(memory.answer, rng, slots))
     return tell, ask

@@ -90,7 +90,8 @@ class Llama(nn.Module):
         """Return logits (batch, time, n_vocab) for token ids (batch, time)."""
         x = self.token_embd(tokens)
         time = tokens.shape[1]
-        assert isinstance(self.cos, Tensor) and isinstance(self.sin, Tensor)  # for the type checker
+        assert isinstance(self.cos, Tensor)  # for the type checker
+        assert isinstance(self.sin, Tensor)
         for block in self.blk:
             x = block(x, self.cos[:time], self.sin[:time])
         return F.linear(self.output_norm(x), self.token_embd.weight)

@@ -41,9 +41,7 @@ def capital(rng: random.Random) -> Turn:
         )  # fmt: skip
         return Turn(question, f"{city} is the capital of {country}.", capitalize(country))
     slots = {"country": country, "city": city}
-    question = expand(
-        "[What is|What's|Tell me|Do you know|Name] the capital of {country}", rng, slots
-    )
+    question = expand("[What is|What's|Tell me|Do you know|Name] the capital of {country}", rng, slots)
     question += "." if question.startswith(("Tell", "Name")) else "?"
     answer = expand(
         "[The capital of {country} is {city}.|The capital of {country} is {city}.|It is {city}.|"
@@ -72,9 +70,7 @@ def subtraction(rng: random.Random) -> Turn:
     left = rng.randint(0, 20)
     right = rng.randint(0, left)
     slots = {"l": str(left), "r": str(right), "rest": str(left - right)}
-    question = expand(
-        "[What is {l} - {r}?|What is {l} minus {r}?|How much is {l} - {r}?]", rng, slots
-    )
+    question = expand("[What is {l} - {r}?|What is {l} minus {r}?|How much is {l} - {r}?]", rng, slots)
     return Turn(question, expand("{l} - {r} = {rest}.", rng, slots), slots["rest"])
 
 
@@ -202,8 +198,7 @@ def payment(rng: random.Random) -> Turn:
             rng, slots,
         )  # fmt: skip
     answer = (
-        f'{{"contractor": "{slots["name"]}", "sum": {amount}, '
-        f'"currency": "{words.CURRENCIES[currency]}"}}'
+        f'{{"contractor": "{slots["name"]}", "sum": {amount}, "currency": "{words.CURRENCIES[currency]}"}}'
     )
     return Turn(capitalize(question), answer)
 
@@ -230,9 +225,7 @@ def plain(rng: random.Random) -> str:
 def _two_sounds(rng: random.Random) -> str:
     first, second = sample_two(rng, sorted(words.SOUNDS))
     slots = {"a": first, "A": words.SOUNDS[first], "b": second, "B": words.SOUNDS[second]}
-    return expand(
-        "The {a} says {A}[, but| and|, and] the {b} says {B}.", rng, slots
-    )
+    return expand("The {a} says {A}[, but| and|, and] the {b} says {B}.", rng, slots)
 
 
 def _fact(rng: random.Random) -> str:

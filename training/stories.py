@@ -167,7 +167,8 @@ def _slots(rng: random.Random) -> dict[str, str]:
     name, friend = rng.sample(words.PET_NAMES, 2)
     place, place2 = rng.choice(words.PLACES), rng.choice(words.SIGHTS)
     fear = rng.choice(sorted(words.FEARS))
-    he, him, poss = rng.choice((("he", "him", "his"), ("she", "her", "her")))
+    pronouns: tuple[tuple[str, str, str], ...] = (("he", "him", "his"), ("she", "her", "her"))
+    he, him, poss = rng.choice(pronouns)
     hero = f"{rng.choice(words.TRAITS)} {animal}"
     thing, food = rng.choice(words.OBJECTS), rng.choice(words.FOODS)
     return {
@@ -191,6 +192,7 @@ def story(rng: random.Random, *, name: str | None = None) -> Story:
     parts = [rng.choice(OPENINGS), *PLOTS[plot]]
     text = " ".join(expand(part, rng, slots) for part in parts)
     text += expand(rng.choice(ENDINGS), rng, slots)
+    requests: tuple[str, ...]
     if rng.random() < 0.25:
         requests = OPEN_REQUESTS
     else:

@@ -41,9 +41,7 @@ def batches(data: Tokens, shape: Shape, n_rows: int, seed: int) -> Iterator[torc
     rng = np.random.default_rng(seed)
     while True:
         starts = rng.integers(0, len(data) - shape.n_ctx - 1, n_rows)
-        yield torch.from_numpy(
-            np.stack([data[s : s + shape.n_ctx + 1] for s in starts]).astype(np.int64)
-        )
+        yield torch.from_numpy(np.stack([data[s : s + shape.n_ctx + 1] for s in starts]).astype(np.int64))
 
 
 def loss_of(model: Llama, rows: torch.Tensor) -> torch.Tensor:

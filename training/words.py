@@ -39,9 +39,9 @@ TRAITS = (
 PLACES = "forest|meadow|garden|valley|village|field|old barn|quiet town|pine wood|park".split("|")
 SIGHTS = "river|lake|beach|island|green hill|mountain|waterfall|old mill|bridge|blue sea".split("|")
 
-FOODS = (
-    "apple|berry|nut|carrot|cake|pie|cookie|pear|plum|honey cake|sandwich|pumpkin|pancake|cherry"
-).split("|")
+FOODS = ("apple|berry|nut|carrot|cake|pie|cookie|pear|plum|honey cake|sandwich|pumpkin|pancake|cherry").split(
+    "|"
+)
 
 OBJECTS = (
     "red ball|golden key|blue kite|silver bell|small boat|wooden box|warm scarf|shiny stone|old map|"
@@ -104,9 +104,7 @@ OPPOSITES = {
 }  # fmt: skip
 
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
+MONTHS = ("January February March April May June July August September October November December").split()
 
 CURRENCIES = {
     "rubles": "RUB", "dollars": "USD", "euros": "EUR", "pounds": "GBP", "yen": "JPY", "yuan": "CNY",

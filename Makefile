@@ -1,0 +1,53 @@
+# make chat: talk to the bundled model    make test: run the tests    make help: the rest
+PYTHON ?= python3
+VENV ?= .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: chat test check test-pythons bench help clean
+
+chat: $(VENV)/.installed  ## install if needed, then generate with the bundled model (also: echo "Once" | make chat)
+	@$(BIN)/easy-llama generate
+
+test: $(VENV)/.installed-dev  ## install what the tests need, then run them
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev  ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+test-pythons: $(VENV)/.installed-dev  ## run the tests on every Python from 3.10 to 3.13 that is found
+	@$(BIN)/python tests/every_python.py $(VENV)/wheels
+
+bench: $(VENV)/.installed-dev  ## print the measured ratios (a few minutes, on a quiet machine)
+	@$(BIN)/python -m benchmarks.generate
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
+
+clean:  ## remove the environment and all that was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/bin/python $(VENV)/Scripts/python:
+	@echo "Making a Python environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+# The wheel is kept: it suits every Python, so llama.cpp is compiled once for an environment and never twice.
+$(VENV)/.wheel: | $(BIN)/python
+	@echo "Getting llama-cpp-python. Where no ready wheel is found, llama.cpp is compiled now:"
+	@echo "once, about 3.5 minutes on 2 cores (the rest of the installation takes seconds) ..."
+	@$(PIP) wheel -w $(VENV)/wheels --no-deps "$$($(PYTHON) -c 'print(next(l.split(chr(34))[1] for l in open("pyproject.toml") if "llama-cpp-python>" in l))')"
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.wheel
+	@echo "Installing easy_llama ..."
+	@$(PIP) install --find-links $(VENV)/wheels -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+	@echo "Installing what the tests need ..."
+	@$(PIP) install --find-links $(VENV)/wheels -e '.[dev]'
+	@touch $@

@@ -1,0 +1,261 @@
+"""The command line: ``easy-llama generate``, ``candidates`` and ``info``.
+
+The sampler flags are made from the fields of SamplerSettings. Errors are one line on stderr; ``--debug``
+shows the traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TextIO, TypeVar, cast, get_type_hints
+
+import click
+
+from . import __version__
+from .errors import EasyLlamaError, PromptError
+from .model import BUNDLED_MODEL, Model
+from .samplers import SamplerSettings
+
+__all__ = ["cli", "main"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SAMPLER_HELP = {
+    "max_len_tokens": "Longest generation in tokens; below 1 is unlimited.",
+    "temp": "Temperature; 0 always takes the likeliest token.",
+    "top_p": "Nucleus sampling: keep this much probability.",
+    "min_p": "Keep tokens at least this likely compared with the likeliest.",
+    "frequency_penalty": "Penalty for each occurrence.",
+    "presence_penalty": "Penalty for having occurred.",
+    "repeat_penalty": "Divide the logits of tokens that occurred.",
+    "top_k": "Keep the k likeliest tokens.",
+    "seed": "Seed of the draws; off draws one.",
+    "penalty_last_n": "How many of the last tokens the penalties look at.",
+}
+
+
+class _OrOff(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
+    """A number, or ``off`` for None."""
+
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self.kind = kind
+        self.name = f"{'INTEGER' if kind is int else 'FLOAT'}|off"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or None for ``off``; anything else is refused."""
+        if value is None or str(value).lower() in ("off", "none"):
+            return None
+        try:
+            return self.kind(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither {'an integer' if self.kind is int else 'a number'} nor off")
+
+
+def sampler_options(command: F) -> F:
+    """Add a flag for every field of SamplerSettings and hand them over as ``sampler``."""
+    hints = get_type_hints(SamplerSettings)
+
+    def with_sampler(**values: Any) -> Any:
+        given = {field.name: values.pop(field.name) for field in fields(SamplerSettings)}
+        return command(sampler=SamplerSettings(**given), **values)
+
+    with_sampler.__doc__ = command.__doc__
+    with_sampler.__name__ = command.__name__
+    params = list(getattr(command, "__click_params__", []))
+    for field in reversed(fields(SamplerSettings)):
+        kind = float if "float" in str(hints[field.name]) else int
+        default = "off" if field.default is None else field.default
+        params.append(
+            click.Option(
+                [f"--{field.name.replace('_', '-')}"],
+                type=_OrOff(kind),
+                default=default,
+                show_default=True,
+                help=_SAMPLER_HELP[field.name],
+            )
+        )
+    cast(Any, with_sampler).__click_params__ = params
+    return cast(F, with_sampler)
+
+
+def model_options(command: F) -> F:
+    """Add the flags that load a model."""
+    for option in (
+        click.option("--verbose", is_flag=True, help="Show llama.cpp's log."),
+        click.option("--threads", type=int, help="Threads; by default one for each physical core."),
+        click.option("--flash-attn", is_flag=True, help="Use Flash Attention."),
+        click.option("--gpu-layers", type=int, default=0, help="Layers on the GPU; -1 for all."),
+        click.option("--context-length", type=int, help="Tokens of context; by default the native length."),
+        click.option("--model", "-m", "model_path", metavar="FILE", help="A GGUF file; by default the toy."),
+    ):
+        command = option(command)
+    return command
+
+
+def load_model(options: dict[str, Any]) -> Model:
+    """Load the model that the flags of ``model_options`` describe."""
+    return Model(
+        options["model_path"],
+        context_length=options["context_length"],
+        n_gpu_layers=options["gpu_layers"],
+        flash_attn=options["flash_attn"],
+        verbose=options["verbose"],
+        n_threads=options["threads"],
+    )
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="easy-llama")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """Language models on your own machine.
+
+    Without a command: generate with the bundled model.
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(generate)
+
+
+@cli.command()
+@click.argument("prompt", required=False)
+@click.option("--stop", "stops", multiple=True, help="End at this text; may be given several times.")
+@model_options
+@sampler_options
+def generate(prompt: str | None, stops: tuple[str, ...], sampler: SamplerSettings, **options: Any) -> None:
+    """Continue PROMPT, or what stands on standard input.
+
+    In a terminal without a PROMPT it asks for one after the other, until an empty line.
+    """
+    if prompt is None and not sys.stdin.isatty():
+        prompt = sys.stdin.read().rstrip("\r\n")
+    if prompt is not None and not prompt:
+        raise PromptError("there is no prompt: give one as an argument or on standard input")
+    model = load_model(options)
+    if prompt is not None:
+        _continue(model, prompt, list(stops), sampler)
+        return
+    click.echo(f"{model.filename}: type the beginning of a text, such as Once upon a time. Empty line: end.")
+    while prompt := _ask():
+        _continue(model, prompt, list(stops), sampler)
+
+
+def _ask() -> str:
+    try:
+        return str(input("> "))
+    except EOFError:
+        click.echo()
+        return ""
+
+
+def _continue(model: Model, prompt: str, stops: list[str], sampler: SamplerSettings) -> None:
+    """Print the prompt and what follows it; Ctrl-C ends this text only."""
+    click.echo(prompt, nl=False)
+    try:
+        model.stream_print(prompt, stops=stops, sampler=sampler)
+    except KeyboardInterrupt:
+        click.echo("(stopped)", err=True)
+
+
+@cli.command()
+@click.argument("prompt")
+@click.option("-k", "k", type=int, default=10, show_default=True, help="How many tokens to show.")
+@model_options
+def candidates(prompt: str, k: int, **options: Any) -> None:
+    """Show the likeliest next tokens after PROMPT."""
+    model = load_model(options)
+    found = model.candidates(prompt, k)
+    table = _table(f"after {_shortened(prompt)!r}", "#", ">token", "probability", "<")
+    for rank, (token, chance) in enumerate(found, 1):
+        bar = "█" * round(20 * float(chance)) or "▏"
+        table.add_row(str(rank), token, f"{float(chance):.6f}", bar)
+    _print(table)
+
+
+@cli.command()
+@click.argument("model_path", metavar="[MODEL]", required=False)
+def info(model_path: str | None) -> None:
+    """Show what the header of MODEL says, without loading it."""
+    from .engines.gguf import read_gguf, shard_paths
+    from .engines.llama_open import kv_cache_bytes
+
+    paths = shard_paths(model_path or BUNDLED_MODEL)
+    header = read_gguf(paths[0])
+    shards = [header, *map(read_gguf, paths[1:])]
+    n_bytes = sum(shard.file_size for shard in shards)
+    n_params = sum(tensor.n_elements for shard in shards for tensor in shard.tensors)
+    n_ctx = int(cast(int, header.get("context_length")))
+    table = _table(Path(paths[0]).name, ">key", ">value")
+    table.add_row("size", f"{n_bytes / 1e6:,.1f} MB in {len(paths)} file{'s' * (len(paths) > 1)}")
+    table.add_row("parameters", f"{n_params / 1e6:,.1f} million")
+    table.add_row("cache for the native context", f"{kv_cache_bytes(header, n_ctx) / 1e6:,.1f} MB")
+    for key, value in header.metadata.items():
+        if not isinstance(value, list):
+            table.add_row(key, _shortened(str(value)))
+    for key, length in header.array_lengths.items():
+        table.add_row(key, f"{length:,} values")
+    _print(table)
+
+
+def _shortened(text: str, width: int = 60) -> str:
+    line = text.replace("\n", "\\n")
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _table(title: str, *columns: str) -> Any:
+    """A rich table; a column that starts with ``>`` or ``<`` is aligned left, others right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        left = column[0] in "<>"
+        table.add_column(column.lstrip("<>"), justify="left" if left else "right", overflow="fold")
+    return table
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 100
+    console.print(table)
+
+
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    click.echo(f"easy-llama: warning: {message}", err=True)
+
+
+def _use_utf8(stream: TextIO) -> None:
+    """Write characters that the terminal's encoding lacks as ``?`` instead of failing."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+
+
+def main() -> None:
+    """Run the command line; the exit code is 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C."""
+    _use_utf8(sys.stdout)
+    warnings.showwarning = _show_warning
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except EasyLlamaError as error:
+        if "--debug" in sys.argv[1:]:
+            raise
+        click.echo(f"easy-llama: {error}", err=True)
+        sys.exit(1)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader went away, as in `easy-llama generate ... | head`; nothing more can be written
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,55 @@
+"""A reusable ``llama_batch`` over numpy memory: filling it costs slices, not a C call per token."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import llama_cpp
+import numpy as np
+
+__all__ = ["Batch"]
+
+
+class Batch:
+    """Room for ``size`` tokens; only the last row asks for logits.
+
+    ``struct`` is what ``llama_decode`` takes. ``seq`` is the sequence that all tokens belong to.
+    """
+
+    def __init__(self, size: int, seq: int = 0) -> None:
+        self.size = size
+        self.tokens = np.zeros(size, dtype=np.int32)
+        self.positions = np.zeros(size, dtype=np.int32)
+        self._outputs = np.zeros(size, dtype=np.int8)
+        self._n_seq = np.ones(size, dtype=np.int32)
+        self._seq = np.array([seq], dtype=np.int32)
+        self._seq_pointers = np.full(size + 1, self._seq.ctypes.data, dtype=np.uintp)
+        self.struct = llama_cpp.llama_batch(
+            n_tokens=size,
+            token=_pointer(self.tokens, llama_cpp.llama_token),
+            pos=_pointer(self.positions, llama_cpp.llama_pos),
+            n_seq_id=_pointer(self._n_seq, ctypes.c_int32),
+            seq_id=_pointer(self._seq_pointers, ctypes.POINTER(llama_cpp.llama_seq_id)),
+            logits=_pointer(self._outputs, ctypes.c_int8),
+        )
+
+    def fill(self, tokens: Sequence[int], position: int, *, logits: bool) -> None:
+        """Put ``tokens`` at consecutive positions; ``logits`` asks for those of the last one."""
+        n = len(tokens)
+        self.tokens[:n] = tokens
+        self.positions[:n] = range(position, position + n)
+        self._outputs[:n] = 0
+        self._outputs[n - 1] = logits
+        self.struct.n_tokens = n
+
+    def fill_one(self, token: int, position: int) -> None:
+        """Put one token that asks for its logits (the hot path)."""
+        self.tokens[0] = token
+        self.positions[0] = position
+        self._outputs[0] = 1
+        self.struct.n_tokens = 1
+
+
+def _pointer(array: np.ndarray[tuple[int], np.dtype[np.generic]], kind: type) -> object:
+    return array.ctypes.data_as(ctypes.POINTER(kind))

@@ -1,0 +1,172 @@
+"""Which context to ask llama.cpp for: its length, its RoPE base, the type and size of its cache.
+
+Pure functions of the header, the wishes and the free memory; every surprise is an error or one warning.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import llama_cpp
+import psutil
+
+from ..errors import EasyLlamaWarning, SettingsError
+from .gguf import GGUFHeader
+from .llama_open import F16, Q8_0, ContextOptions, head_size, kv_cache_bytes
+
+__all__ = ["Wishes", "plan_context", "scaled_rope_base"]
+
+MAX_CONTEXT_LENGTH = 1 << 24
+_ROOM = 0.9  # share of the free memory that a cache may take
+_GPU_ADVICE = (
+    'install one with: CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir '
+    "llama-cpp-python (-DGGML_METAL=on on macOS, -DGGML_VULKAN=on or -DGGML_HIP=on for other cards)"
+)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the caller of Model asked for; None is "you choose"."""
+
+    context_length: int | None = None
+    n_gpu_layers: int = 0
+    offload_kqv: bool = True
+    flash_attn: bool = False
+    quantize_kv_cache: bool = False
+    rope_freq_base: float | None = None
+    n_threads: int | None = None
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        _check_integer("context_length", self.context_length, 1, MAX_CONTEXT_LENGTH)
+        _check_integer("n_gpu_layers", self.n_gpu_layers, -1, 100_000)
+        _check_integer("n_threads", self.n_threads, 1, min(512, os.cpu_count() or 1))
+        base = self.rope_freq_base
+        if base is not None and not (isinstance(base, (int, float)) and 0 < base < 1e15):
+            raise SettingsError(f"rope_freq_base must be a positive number or None; got {base!r}")
+
+
+def _check_integer(name: str, value: object, low: int, high: int) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise SettingsError(f"{name} must be an integer from {low} to {high}; got {value!r}")
+
+
+def plan_context(header: GGUFHeader, wishes: Wishes) -> ContextOptions:
+    """Return the context to open.
+
+    Raises SettingsError where the wishes can't be met: no memory for the cache, no RoPE base to scale,
+    heads that can't be quantised. Warns once for each loss: quality, length, a missing GPU.
+    """
+    type_k, type_v = _cache_types(header, wishes)
+    on_gpu = _check_gpu(wishes) and wishes.offload_kqv
+    native = _native_context(header)
+    free = None if on_gpu else int(psutil.virtual_memory().available * _ROOM)
+    n_ctx = wishes.context_length or native
+    if free is not None and kv_cache_bytes(header, n_ctx, type_k, type_v) > free:
+        n_ctx = _fit(header, wishes, n_ctx, free, (type_k, type_v))
+    return ContextOptions(
+        n_ctx=n_ctx,
+        n_gpu_layers=wishes.n_gpu_layers,
+        offload_kqv=wishes.offload_kqv,
+        flash_attn=wishes.flash_attn,
+        type_k=type_k,
+        type_v=type_v,
+        rope_freq_base=_rope_base(header, wishes, n_ctx, native),
+        n_threads=wishes.n_threads or 0,
+        verbose=wishes.verbose,
+    )
+
+
+def scaled_rope_base(base: float, ratio: float) -> float:
+    """Return the RoPE frequency base for a context ``ratio`` times the native one.
+
+    ``base * ratio ** 2**0.25`` per doubling is too little, NTK-aware scaling close to the best; DOCS.md
+    has the measurements that chose this formula.
+    """
+    return base * ratio ** (2**0.25) if ratio > 1 else base
+
+
+def _native_context(header: GGUFHeader) -> int:
+    n_ctx = header.get("context_length")
+    assert isinstance(n_ctx, int)  # checked when the header was read
+    return n_ctx
+
+
+def _rope_base(header: GGUFHeader, wishes: Wishes, n_ctx: int, native: int) -> float:
+    """Return the base to load with, 0 for the file's own."""
+    if wishes.rope_freq_base is not None:
+        return float(wishes.rope_freq_base)
+    ratio = n_ctx / native
+    if ratio <= 1:
+        return 0.0
+    base = header.get("rope.freq_base")
+    if not isinstance(base, (int, float)):
+        raise SettingsError(
+            f"{header.path.name} names no RoPE frequency base, so its native context of {native} tokens "
+            f"can't be stretched to {n_ctx}; load it with context_length={native} or less, or say what the "
+            "model was trained with, for example rope_freq_base=10000.0"
+        )
+    scaled = scaled_rope_base(base, ratio)
+    warnings.warn(
+        f"context_length={n_ctx} is {ratio:.3g} times the native {native} of {header.path.name}; the RoPE "
+        f"base is raised from {base:g} to {scaled:g}, and quality falls: {_loss(ratio)}",
+        EasyLlamaWarning,
+        stacklevel=5,
+    )
+    return scaled
+
+
+def _loss(ratio: float) -> str:
+    """Say how far quality falls, from the measurement on the bundled model."""
+    if ratio <= 2:
+        return "up to 2 times the native length"
+    return "beyond 4 times"
+
+
+def _cache_types(header: GGUFHeader, wishes: Wishes) -> tuple[int, int]:
+    """K is quantised on request, V only together with Flash Attention: llama.cpp can't do it without."""
+    if not wishes.quantize_kv_cache:
+        return F16, F16
+    head = head_size(header)
+    if head % 32:
+        raise SettingsError(
+            f"quantize_kv_cache=True needs attention heads of a multiple of 32; {header.path.name} has {head}"
+        )
+    return Q8_0, Q8_0 if wishes.flash_attn else F16
+
+
+def _check_gpu(wishes: Wishes) -> bool:
+    """Return whether layers go to a GPU; warn when they can't."""
+    if not wishes.n_gpu_layers:
+        return False
+    if llama_cpp.llama_supports_gpu_offload():
+        return True
+    warnings.warn(
+        f"n_gpu_layers={wishes.n_gpu_layers} has no effect: this build of llama-cpp-python has no GPU "
+        f"support; {_GPU_ADVICE}",
+        EasyLlamaWarning,
+        stacklevel=5,
+    )
+    return False
+
+
+def _fit(header: GGUFHeader, wishes: Wishes, n_ctx: int, free: int, types: tuple[int, int]) -> int:
+    """Return the longest context whose cache fits; an explicit wish that doesn't fit is an error."""
+    a_block = max(1, kv_cache_bytes(header, 256, *types))
+    fits = free // a_block * 256
+    name, gib = Path(header.path).name, kv_cache_bytes(header, n_ctx, *types) / 2**30
+    problem = (
+        f"the cache for {n_ctx} tokens of {name} takes {gib:.1f} GiB, and {free / 2**30:.1f} GiB of memory "
+        "are free for it"
+    )
+    if wishes.context_length is not None or fits < 256:
+        raise SettingsError(
+            f"{problem}; context_length={max(fits, 256)} or quantize_kv_cache=True needs less"
+        )
+    warnings.warn(f"{problem}; context_length is {fits} instead", EasyLlamaWarning, stacklevel=5)
+    return fits

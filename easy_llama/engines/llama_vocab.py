@@ -1,0 +1,146 @@
+"""LlamaTokenizer: the vocabulary of a loaded GGUF, without the limits of ``Llama.tokenize``.
+
+Facts behind it: ``Llama.tokenize`` allocates by the trained context on every call, and
+``Llama.detokenize`` drops pieces longer than 32 bytes; both are replaced here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cached_property
+from operator import index
+from typing import Any
+
+import llama_cpp
+from llama_cpp import Llama
+
+from ..errors import ModelUnloadedException, PromptError
+
+__all__ = ["LlamaTokenizer", "check_token"]
+
+_NO_TOKEN = -1
+
+
+class _Pieces(dict[int, bytes]):
+    """token -> its bytes, asked for once. Holds the Llama and not the tokenizer: a cycle would keep the
+    model in memory until the garbage collector runs."""
+
+    def __init__(self, llama: Llama) -> None:
+        super().__init__()
+        self._llama = llama
+
+    def __missing__(self, token: int) -> bytes:
+        piece = self[token] = _read_piece(self._llama, token)
+        return piece
+
+
+def _vocab_of(llama: Llama) -> Any:
+    if llama._model.model is None:
+        raise ModelUnloadedException("the model was unloaded; call load() before using it again")
+    return llama._model.vocab
+
+
+def check_token(token: Any, n_vocab: int) -> int:
+    """Return ``token`` as an int; PromptError unless it is in the vocabulary (libllama would abort)."""
+    if not isinstance(token, bool) and hasattr(token, "__index__") and 0 <= index(token) < n_vocab:
+        return index(token)
+    raise PromptError(f"the token id {token!r} is not an int from 0 to {n_vocab - 1}")
+
+
+def _read_piece(llama: Llama, token: int, *, special: bool = False) -> bytes:
+    vocab = _vocab_of(llama)
+    check_token(token, llama._n_vocab)
+    size = 64
+    while True:
+        buffer = ctypes.create_string_buffer(size)
+        n: int = llama_cpp.llama_token_to_piece(vocab, token, buffer, size, 0, special)
+        if n >= 0:
+            return buffer.raw[:n]
+        size = -n
+
+
+class LlamaTokenizer:
+    """Text to token ids and token ids to bytes, for one loaded model.
+
+    ``piece(token)`` returns the bytes a token adds to the text; control tokens such as ``<|im_end|>``
+    add none.
+    """
+
+    def __init__(self, llama: Llama) -> None:
+        self._llama = llama
+        self.n_vocab = llama.n_vocab()
+        self.piece = _Pieces(llama).__getitem__
+
+    @property
+    def _vocab(self) -> Any:
+        return _vocab_of(self._llama)
+
+    def encode(self, text: str, *, bos: bool = True, special: bool = True) -> list[int]:
+        """Return the token ids of ``text``.
+
+        ``bos`` lets the model put its beginning-of-sequence token first (many do, some do not);
+        ``special`` reads markup such as ``<|im_end|>`` as single tokens, otherwise as plain text.
+        """
+        data = text.encode("utf-8", "replace")  # lone surrogates become "?"
+        size = len(data) + 2
+        while True:
+            buffer = (llama_cpp.llama_token * size)()
+            n = llama_cpp.llama_tokenize(self._vocab, data, len(data), buffer, size, bos, special)
+            if n >= 0:
+                return self._without_double_bos(buffer[:n]) if bos else buffer[:n]
+            size = -n
+
+    def _without_double_bos(self, tokens: list[int]) -> list[int]:
+        """Drop the added BOS where the text began with one itself, as templates do."""
+        if len(tokens) > 1 and tokens[0] == tokens[1] == self.special_token("bos"):
+            return tokens[1:]
+        return tokens
+
+    def decode(self, tokens: list[int], *, special: bool = False) -> bytes:
+        """Return the bytes of ``tokens``; ``special`` writes control tokens out as text."""
+        if special:
+            return b"".join(_read_piece(self._llama, token, special=True) for token in tokens)
+        return b"".join(map(self.piece, tokens))
+
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """All tokens that end a generation: end of sequence, of turn, of message."""
+        is_end, vocab = llama_cpp.llama_vocab_is_eog, self._vocab
+        return frozenset(token for token in range(self.n_vocab) if is_end(vocab, token))
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The raw vocabulary text of every token, such as ``Ġmeow`` or ``▁me``."""
+        read, vocab = llama_cpp.llama_vocab_get_text, self._vocab
+        return [read(vocab, token).decode("utf-8", "replace") for token in range(self.n_vocab)]
+
+    def special_token(self, name: str) -> int | None:
+        """Return the id of ``bos``, ``eos``, ``eot``, ``nl``, ``sep``, ``fim_pre``, ... or None."""
+        token: int = getattr(llama_cpp, f"llama_vocab_{name}")(self._vocab)
+        return None if token == _NO_TOKEN else token
+
+    def is_control(self, token: int) -> bool:
+        """Whether ``token`` is markup that adds no text."""
+        check_token(token, self.n_vocab)
+        return bool(llama_cpp.llama_vocab_is_control(self._vocab, token))
+
+    def resolve_stops(self, stops: Sequence[str | int]) -> tuple[frozenset[int], list[str]]:
+        """Return the tokens and the texts that end a generation.
+
+        The model's own end tokens always do. A text that is one control token (``"<|im_end|>"``) stops by
+        its id, because as text it is never seen. Raises PromptError for anything that is no stop.
+        """
+        if isinstance(stops, (str, int)) or not isinstance(stops, (Sequence, set, frozenset)):
+            raise PromptError(f"stops must be a list of texts and token ids; got {stops!r}")
+        ids, texts = set(self.end_tokens), []
+        for stop in stops:
+            if isinstance(stop, str):
+                tokens = self.encode(stop, bos=False)
+                if len(tokens) == 1 and self.is_control(tokens[0]):
+                    ids.add(tokens[0])
+                else:
+                    texts.append(stop)
+            else:
+                ids.add(check_token(stop, self.n_vocab))
+        return frozenset(ids), texts

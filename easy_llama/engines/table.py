@@ -1,0 +1,92 @@
+"""TableEngine: a Markov chain in numpy that keeps the engine protocol to the letter.
+
+For tests and for learning the protocol: exact, fast, and strict. An array that ``extend`` returned is
+filled with NaN at the next call, so code that keeps a view without copying it fails at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..engine import Logits
+from ..errors import EngineError, ExceededContextLengthException, PromptError
+
+__all__ = ["ByteTokenizer", "TableEngine"]
+
+
+class TableEngine:
+    """Next-token logits are the row of the newest token in ``table``, float32 (n_vocab, n_vocab)."""
+
+    def __init__(self, table: ArrayLike, *, n_ctx: int = 1024) -> None:
+        self._table = np.asarray(table, dtype=np.float32)
+        if self._table.ndim != 2 or self._table.shape[0] != self._table.shape[1]:
+            raise EngineError(f"the table must be square (n_vocab, n_vocab); got {self._table.shape}")
+        self.n_vocab = len(self._table)
+        self.n_ctx = n_ctx
+        self.n_evaluated = 0
+        self._tokens: list[int] = []
+        self._view: Logits = np.empty(0, dtype=np.float32)
+        self._closed = False
+
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens evaluated so far, a copy."""
+        return list(self._tokens)
+
+    def extend(self, tokens: Sequence[int]) -> Logits:
+        """Evaluate ``tokens``; see the protocol."""
+        self._start_call()
+        if not len(tokens):
+            raise PromptError("there is nothing to evaluate; give at least one token")
+        for token in tokens:
+            if not 0 <= token < self.n_vocab:
+                raise PromptError(f"the token id {token} is outside the vocabulary (0 to {self.n_vocab - 1})")
+        if len(self._tokens) + len(tokens) > self.n_ctx:
+            raise ExceededContextLengthException(len(self._tokens) + len(tokens), self.n_ctx)
+        self._tokens += tokens
+        self.n_evaluated += len(tokens)
+        self._view = self._table[tokens[-1]].copy()
+        return self._view
+
+    def rollback(self, n: int) -> None:
+        """Keep the first ``n`` tokens."""
+        self._start_call()
+        if not 0 <= n <= len(self._tokens):
+            raise PromptError(f"can't keep the first {n} tokens: the engine holds {len(self._tokens)}")
+        del self._tokens[n:]
+
+    def fork(self) -> TableEngine:
+        """Return an independent engine with the same tokens."""
+        self._start_call()
+        child = TableEngine(self._table, n_ctx=self.n_ctx)
+        child._tokens = list(self._tokens)
+        return child
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._view.fill(np.nan)
+        self._closed = True
+
+    def _start_call(self) -> None:
+        if self._closed:
+            raise EngineError("this engine is closed")
+        self._view.fill(np.nan)
+
+
+class ByteTokenizer:
+    """Bytes as tokens; ids from 256 on are special: 256 begins a text, 257 ends it."""
+
+    bos, eos = 256, 257
+    n_vocab = 258
+    end_tokens = frozenset({eos})
+
+    def encode(self, text: str, *, bos: bool = True, special: bool = True) -> list[int]:
+        """Return the UTF-8 bytes of ``text``, after token 256 if ``bos``; it has no markup."""
+        return [self.bos] * bos + list(text.encode("utf-8"))
+
+    def piece(self, token: int) -> bytes:
+        """Return the byte of ``token``; special tokens have none."""
+        return bytes([token]) if token < 256 else b""

@@ -1,0 +1,84 @@
+"""Tokens to pieces of text: whole characters only, and nothing of a stop string.
+
+The pieces do not depend on where the token borders fall: joined, they are the text up to the stop string
+that begins first.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from .errors import PromptError
+
+__all__ = ["StopFinder", "text_pieces"]
+
+
+class StopFinder:
+    """Finds stop strings in text that arrives in pieces.
+
+    ``push(piece)`` returns the text that is certain not to belong to a stop string; ``found`` tells
+    whether one was completed. Of several, the one that begins first wins.
+    """
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        if not all(stops):
+            raise PromptError("a stop string is empty; leave it out")
+        self._stops = tuple(stops)
+        firsts = "".join({re.escape(stop[0]) for stop in stops})
+        self._first = re.compile(f"[{firsts}]")
+        self._held = ""
+        self.found = False
+
+    def push(self, piece: str) -> str:
+        """Take the next piece and return what may be shown now, perhaps nothing."""
+        text = self._held + piece
+        for match in self._first.finditer(text):
+            at = match.start()
+            if any(text.startswith(stop, at) for stop in self._stops):
+                self.found, self._held = True, ""
+                return text[:at]
+            if any(stop.startswith(text[at:]) for stop in self._stops if len(stop) > len(text) - at):
+                self._held = text[at:]
+                return text[:at]
+        self._held = ""
+        return text
+
+    def finish(self) -> str:
+        """Return what was held back when the text ends without completing its first candidate."""
+        shown = ""
+        while self._held and not self.found:
+            # the candidate at the front stays incomplete, but another stop may stand behind it
+            front, rest = self._held[0], self._held[1:]
+            self._held = ""
+            shown += front + self.push(rest)
+        return shown
+
+
+def text_pieces(
+    tokens: Iterable[int], piece: Callable[[int], bytes], finder: StopFinder | None = None
+) -> Iterator[str]:
+    """Yield the text of ``tokens`` in pieces that stay, ending before the first stop string.
+
+    ``piece`` returns the bytes of a token. Bytes that are not UTF-8 become U+FFFD. When ``finder`` has
+    found a stop string, ``tokens`` is not asked for more.
+    """
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+    if finder is None:
+        for token in tokens:
+            if text := decode(piece(token)):
+                yield text
+        if text := decode(b"", True):
+            yield text
+        return
+    for token in tokens:
+        if text := finder.push(decode(piece(token))):
+            yield text
+        if finder.found:
+            return
+    text = finder.push(decode(b"", True))
+    if not finder.found:
+        text += finder.finish()
+    if text:
+        yield text
