@@ -7,6 +7,8 @@ else
 BIN := $(VENV)/bin
 endif
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+INSTALL := $(PIP) install --prefer-binary --find-links $(VENV)/wheels
+LLAMA_CPP := $(shell grep -o 'llama-cpp-python[^"]*' pyproject.toml | head -n 1)
 
 .PHONY: chat test check test-pythons bench help clean
 
@@ -39,15 +41,15 @@ $(VENV)/bin/python $(VENV)/Scripts/python:
 $(VENV)/.wheel: | $(BIN)/python
 	@echo "Getting llama-cpp-python. Where no ready wheel is found, llama.cpp is compiled now:"
 	@echo "once, about 3.5 minutes on 2 cores (the rest of the installation takes seconds) ..."
-	@$(PIP) wheel -w $(VENV)/wheels --no-deps "$$($(PYTHON) -c 'print(next(l.split(chr(34))[1] for l in open("pyproject.toml") if "llama-cpp-python>" in l))')"
+	@$(PIP) wheel -w $(VENV)/wheels --no-deps '$(LLAMA_CPP)'
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml $(VENV)/.wheel
 	@echo "Installing easy_llama ..."
-	@$(PIP) install --find-links $(VENV)/wheels -e .
+	@$(INSTALL) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
 	@echo "Installing what the tests need ..."
-	@$(PIP) install --find-links $(VENV)/wheels -e '.[dev]'
+	@$(INSTALL) -e '.[dev]'
 	@touch $@

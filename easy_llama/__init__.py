@@ -8,7 +8,7 @@ Importing this package loads neither llama_cpp nor torch; they come with the fir
 
 from __future__ import annotations
 
-from . import decoding, errors, model, samplers
+from . import decoding, errors, model, samplers, steps
 from .errors import EasyLlamaError
 from .model import Model
 from .samplers import SamplerSettings
@@ -24,4 +24,5 @@ __all__ = [
     "errors",
     "model",
     "samplers",
+    "steps",
 ]

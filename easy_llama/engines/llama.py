@@ -141,16 +141,16 @@ class LlamaEngine:
         KeyboardInterrupt in the middle of a long evaluation, which keeps what was evaluated.
         """
         with self._shared.call:
-            context = self._context()
-            held = self._held()
-            self._check(tokens, held)
+            context, held = self._context(), self._held()
+            if not (len(tokens) == 1 and 0 <= tokens[0] < self.n_vocab and held < self.n_ctx):
+                self._check(tokens, held)
             try:
                 if len(tokens) == 1 and not self._slow:
                     self._batch.fill_one(tokens[0], held)
                     status = self._decode(context)
                     if status:
                         raise self._failure(status, 1)
-                    self._record(tokens, held)
+                    self._record_one(tokens[0], held)
                 else:
                     self._extend_guarded(context, tokens, held)
             except KeyboardInterrupt:
@@ -218,6 +218,14 @@ class LlamaEngine:
         llama.n_tokens = held + len(tokens)
         llama._requires_eval = False
         self._shared.n_evaluated += len(tokens)
+
+    def _record_one(self, token: int, held: int) -> None:
+        """``_record`` for the hot path."""
+        llama = self._shared.llama
+        llama.input_ids[held] = token
+        llama.n_tokens = held + 1
+        llama._requires_eval = False
+        self._shared.n_evaluated += 1
 
     def _forget(self, n: int) -> None:
         """Note that only the first ``n`` tokens are left; their logits are not."""
@@ -326,6 +334,9 @@ class _Fork(LlamaEngine):
         self._own[held : held + len(tokens)] = tokens
         self._n = held + len(tokens)
         self._shared.n_evaluated += len(tokens)
+
+    def _record_one(self, token: int, held: int) -> None:
+        self._record((token,), held)
 
     def _forget(self, n: int) -> None:
         self._n = n

@@ -56,8 +56,8 @@ def _check_integer(name: str, value: object, low: int, high: int) -> None:
         raise SettingsError(f"{name} must be an integer from {low} to {high}; got {value!r}")
 
 
-def plan_context(header: GGUFHeader, wishes: Wishes) -> ContextOptions:
-    """Return the context to open.
+def plan_context(header: GGUFHeader, wishes: Wishes, free_bytes: int | None = None) -> ContextOptions:
+    """Return the context to open; ``free_bytes`` is the free memory, None to ask the system.
 
     Raises SettingsError where the wishes can't be met: no memory for the cache, no RoPE base to scale,
     heads that can't be quantised. Warns once for each loss: quality, length, a missing GPU.
@@ -65,10 +65,10 @@ def plan_context(header: GGUFHeader, wishes: Wishes) -> ContextOptions:
     type_k, type_v = _cache_types(header, wishes)
     on_gpu = _check_gpu(wishes) and wishes.offload_kqv
     native = _native_context(header)
-    free = None if on_gpu else int(psutil.virtual_memory().available * _ROOM)
     n_ctx = wishes.context_length or native
-    if free is not None and kv_cache_bytes(header, n_ctx, type_k, type_v) > free:
-        n_ctx = _fit(header, wishes, n_ctx, free, (type_k, type_v))
+    if not on_gpu:  # how much a GPU has free is llama.cpp's to know
+        room = int((free_bytes or psutil.virtual_memory().available) * _ROOM)
+        n_ctx = _fit(header, wishes, n_ctx, room, (type_k, type_v))
     return ContextOptions(
         n_ctx=n_ctx,
         n_gpu_layers=wishes.n_gpu_layers,
@@ -156,7 +156,9 @@ def _check_gpu(wishes: Wishes) -> bool:
 
 
 def _fit(header: GGUFHeader, wishes: Wishes, n_ctx: int, free: int, types: tuple[int, int]) -> int:
-    """Return the longest context whose cache fits; an explicit wish that doesn't fit is an error."""
+    """Return ``n_ctx``, or less where its cache doesn't fit; an explicit wish that doesn't is an error."""
+    if kv_cache_bytes(header, n_ctx, *types) <= free:
+        return n_ctx
     a_block = max(1, kv_cache_bytes(header, 256, *types))
     fits = free // a_block * 256
     name, gib = Path(header.path).name, kv_cache_bytes(header, n_ctx, *types) / 2**30

@@ -1,0 +1,77 @@
+"""What the documents show, runs: Python examples as doctests, commands in a shell."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import easy_llama as ez
+from easy_llama.errors import EasyLlamaWarning
+
+ROOT = Path(__file__).parent.parent
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+# the name that the examples give their own model file; here it is the bundled model
+EXAMPLE_MODEL = "mistral-7b-instruct-v0.1.Q4_K_S.gguf"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder that holds the file the examples load, and the command on the path."""
+    shutil.copy(ez.model.BUNDLED_MODEL, tmp_path / EXAMPLE_MODEL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["README.md", "DOCS.md"])
+def test_python_examples(name: str, folder: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EasyLlamaWarning)
+        failed, tried = doctest.testfile(
+            str(ROOT / name), module_relative=False, optionflags=FLAGS, encoding="utf-8"
+        )
+    assert tried > 0
+    assert failed == 0
+
+
+@pytest.mark.parametrize("name", ["README.md", "DOCS.md"])
+@pytest.mark.skipif(os.name != "posix", reason="the commands are written for a POSIX shell")
+def test_commands(name: str, folder: Path) -> None:
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    check = doctest.OutputChecker().check_output
+    for command, expected in (
+        example for block in blocks for example in re.findall(r"\$ (.*)\n((?:(?!\$ ).*\n)*)", block)
+    ):
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, cwd=folder)
+        assert check(expected, done.stdout + done.stderr, FLAGS), f"{command}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("module", ["engine", "steps", "model"])
+def test_docstring_examples(module: str) -> None:
+    failed, _ = doctest.testmod(getattr(__import__(f"easy_llama.{module}"), module), optionflags=FLAGS)
+    assert failed == 0
+
+
+def test_links_inside_the_documents_lead_somewhere() -> None:
+    for name in ("README.md", "DOCS.md", "CHANGELOG.md", "training/README.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#]+)?(?:#([^)]*))?\)", text):
+            path, anchor = target
+            if path.startswith("http"):
+                continue
+            file = (ROOT / name).parent / path if path else ROOT / name
+            assert file.exists(), f"{name} links to {path}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+                slugs = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+                assert anchor in slugs, f"{name} links to {path}#{anchor}"
