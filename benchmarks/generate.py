@@ -28,15 +28,14 @@ def plain_loop(model: ez.Model) -> Iterator[int]:
     engine, settings = model.engine, ez.samplers.DefaultSampling
     prefill(engine, model.tokenize(PROMPT))
     chain = engine.picker(settings, 1)
-    context, batch = engine._context(), engine._batch
+    context, batch = engine._context(), engine._one
     decode, sample = llama_cpp.llama_decode, llama_cpp.llama_sampler_sample
-    tokens, positions, struct = batch.tokens, batch.positions, batch.struct
+    put, struct = batch.put, batch.struct
     position = len(engine.tokens)
-    batch.fill_one(0, position)
     while True:
         token = sample(chain._chain, context, -1)
         yield token
-        tokens[0], positions[0] = token, position
+        put(token, position)
         decode(context, struct)
         position += 1
 

@@ -8,7 +8,7 @@ Importing this package loads neither llama_cpp nor torch; they come with the fir
 
 from __future__ import annotations
 
-from . import decoding, errors, model, samplers, steps
+from . import decoding, errors, formats, model, samplers, steps
 from .errors import EasyLlamaError
 from .model import Model
 from .samplers import SamplerSettings
@@ -22,6 +22,7 @@ __all__ = [
     "__version__",
     "decoding",
     "errors",
+    "formats",
     "model",
     "samplers",
     "steps",

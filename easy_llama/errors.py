@@ -4,6 +4,7 @@ EasyLlamaError                         catch this for all of them
 ├─ SettingsError      (ValueError)     a sampler setting or an argument outside its range
 ├─ PromptError        (ValueError)     a prompt or a token that can't be evaluated
 │  └─ ExceededContextLengthException   more tokens than the context holds
+├─ FormatError        (ValueError)     a prompt format or a chat template that can't be used
 ├─ ModelFileError     (OSError)        a file that is not a usable GGUF model
 │  ├─ ModelNotFoundError (FileNotFoundError)     nothing at that path
 │  └─ ModelIsDirectoryError (IsADirectoryError)  a directory at that path
@@ -21,6 +22,7 @@ __all__ = [
     "EngineBusyError",
     "EngineError",
     "ExceededContextLengthException",
+    "FormatError",
     "MissingExtraError",
     "ModelFileError",
     "ModelIsDirectoryError",
@@ -56,6 +58,10 @@ class ExceededContextLengthException(PromptError):
         )
         self.n_tokens = n_tokens
         self.context_length = context_length
+
+
+class FormatError(EasyLlamaError, ValueError):
+    """A prompt format is not known or not complete, or a chat template can't be rendered."""
 
 
 class ModelFileError(EasyLlamaError, OSError):

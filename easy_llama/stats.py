@@ -57,16 +57,18 @@ class Meter:
         self.prompt_done()
         if first is None:
             return
-        self.generated = 1
-        yield first
-        clock = perf_counter
-        start = clock()
-        for token in tokens:
-            self.generated += 1
-            self.generate_seconds += clock() - start
-            yield token
+        clock, n, seconds = perf_counter, 1, 0.0
+        try:
+            yield first
             start = clock()
-        self.generate_seconds += clock() - start
+            for token in tokens:
+                n += 1
+                seconds += clock() - start
+                yield token
+                start = clock()
+            seconds += clock() - start
+        finally:
+            self.generated, self.generate_seconds = n, seconds
 
     def result(self, stats: Stats, n_prompt: int) -> Stats:
         """Return ``stats`` with the counts of a prompt of ``n_prompt`` tokens."""

@@ -33,7 +33,9 @@ class StopFinder:
 
     def push(self, piece: str) -> str:
         """Take the next piece and return what may be shown now, perhaps nothing."""
-        text = self._held + piece
+        text = self._held + piece if self._held else piece
+        if self._first.search(text) is None:  # no stop can begin here, which is nearly always so
+            return text
         for match in self._first.finditer(text):
             at = match.start()
             if any(text.startswith(stop, at) for stop in self._stops):

@@ -18,7 +18,7 @@ ROOT = PACKAGE.parent
 
 # a module imports only what stands before it; the modules of a rack count as the rack
 ORDER = [
-    "errors", "engine", "steps", "samplers", "decoding", "text", "stats", "engines", "model",
+    "errors", "formats", "engine", "steps", "samplers", "decoding", "text", "stats", "engines", "model",
     "__init__", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))

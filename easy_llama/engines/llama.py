@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any
 
 import llama_cpp
@@ -28,13 +28,14 @@ from ..errors import (
     PromptError,
 )
 from ..samplers import SamplerSettings
-from .llama_batch import Batch
+from .llama_batch import Batch, OneToken
 from .llama_chain import LlamaChain
 from .llama_interrupt import interruptible
 
 __all__ = ["LlamaEngine"]
 
 _ABORTED = 2
+llama_decode = llama_cpp.llama_decode
 _GUARD_ABOVE = 0.05  # seconds; a single-token decode as slow as this is made interruptible too
 
 # the same C function as llama_cpp's, but returning the address as a number: no pointer object each token
@@ -86,6 +87,7 @@ class LlamaEngine:
         context, model = llama._ctx.ctx, llama._model.model
         self._memory = llama_cpp.llama_get_memory(context)
         self._batch = Batch(int(llama_cpp.llama_n_batch(context)), self._seq)
+        self._one = OneToken(self._seq)
         self._n_swa = int(llama_cpp.llama_model_n_swa(model))
         self._view_address: int | None = None
         self._view: Logits = np.empty(0, dtype=np.float32)
@@ -140,22 +142,38 @@ class LlamaEngine:
         Raises ExceededContextLengthException, PromptError for ids outside the vocabulary, and
         KeyboardInterrupt in the middle of a long evaluation, which keeps what was evaluated.
         """
+        if len(tokens) == 1 and not self._slow:
+            return self._extend_one(tokens[0])
         with self._shared.call:
             context, held = self._context(), self._held()
-            if not (len(tokens) == 1 and 0 <= tokens[0] < self.n_vocab and held < self.n_ctx):
-                self._check(tokens, held)
+            self._check(tokens, held)
             try:
-                if len(tokens) == 1 and not self._slow:
-                    self._batch.fill_one(tokens[0], held)
-                    status = self._decode(context)
-                    if status:
-                        raise self._failure(status, 1)
-                    self._record_one(tokens[0], held)
-                else:
-                    self._extend_guarded(context, tokens, held)
+                self._extend_guarded(context, tokens, held)
             except KeyboardInterrupt:
                 self.rollback(self._held())  # what was evaluated but not recorded must go
                 raise
+            return self._logits(context)
+
+    def _extend_one(self, token: int) -> Logits:
+        """``extend`` for one token at a time: every microsecond here is paid for each token of a text."""
+        shared = self._shared
+        with shared.call:
+            context, held = self._context(), self._held()
+            if not (0 <= token < self.n_vocab and held < self.n_ctx):
+                self._check((token,), held)
+            self._one.put(token, held)
+            start = perf_counter()
+            try:
+                status = llama_decode(context, self._one.struct)
+                if status:
+                    raise self._failure(status, 1)
+                self._record_one(token, held)
+            except KeyboardInterrupt:
+                self.rollback(self._held())
+                raise
+            seconds = perf_counter() - start
+            shared.seconds += seconds
+            self._slow = seconds > _GUARD_ABOVE
             return self._logits(context)
 
     def rollback(self, n: int) -> None:
@@ -258,9 +276,9 @@ class LlamaEngine:
             done += len(part)
 
     def _decode(self, context: Any) -> int:
-        start = time.perf_counter()
-        status: int = llama_cpp.llama_decode(context, self._batch.struct)
-        seconds = time.perf_counter() - start
+        start = perf_counter()
+        status: int = llama_decode(context, self._batch.struct)
+        seconds = perf_counter() - start
         self._shared.seconds += seconds
         self._slow = seconds > _GUARD_ABOVE * self._batch.struct.n_tokens
         return status

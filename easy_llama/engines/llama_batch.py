@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import llama_cpp
 import numpy as np
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "OneToken"]
 
 
 class Batch:
@@ -43,12 +43,22 @@ class Batch:
         self._outputs[n - 1] = logits
         self.struct.n_tokens = n
 
-    def fill_one(self, token: int, position: int) -> None:
-        """Put one token that asks for its logits (the hot path)."""
-        self.tokens[0] = token
-        self.positions[0] = position
-        self._outputs[0] = 1
-        self.struct.n_tokens = 1
+
+class OneToken:
+    """A batch of one token with its logits, where ``put`` writes two numbers and nothing else."""
+
+    def __init__(self, seq: int = 0) -> None:
+        batch = Batch(1, seq)
+        batch.fill([0], 0, logits=True)
+        self.struct = batch.struct
+        self._keep = batch  # the struct points into its arrays
+        self._token = (ctypes.c_int32 * 1).from_address(batch.tokens.ctypes.data)
+        self._position = (ctypes.c_int32 * 1).from_address(batch.positions.ctypes.data)
+
+    def put(self, token: int, position: int) -> None:
+        """Set the token and its position."""
+        self._token[0] = token
+        self._position[0] = position
 
 
 def _pointer(array: np.ndarray[tuple[int], np.dtype[np.generic]], kind: type) -> object:

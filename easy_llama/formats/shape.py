@@ -1,0 +1,122 @@
+"""What a prompt format is: a dictionary of texts around the messages, and how messages are laid out by it.
+
+Eight keys, as every format has them; ``user_prefix_after_system`` says how the first user message begins
+when a system message stands before it, for families without a system role of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from typing import TypedDict
+
+from ..errors import FormatError
+
+__all__ = ["KEYS", "Format", "check_format", "layout", "like", "make", "merged", "wrap"]
+
+KEYS = (
+    "system_prefix", "system_prompt", "system_suffix", "user_prefix", "user_suffix", "bot_prefix",
+    "bot_suffix", "stops",
+)  # fmt: skip
+
+
+class _Optional(TypedDict, total=False):
+    user_prefix_after_system: str
+
+
+class Format(_Optional):
+    """A prompt format: plain ``dict`` at run time.
+
+    ``system_prompt`` is the system message of a new thread, "" for none. ``stops`` are texts (token ids
+    work too); the model's own end tokens always stop. The beginning-of-sequence token is left to the
+    tokenizer.
+    """
+
+    system_prefix: str
+    system_prompt: str
+    system_suffix: str
+    user_prefix: str
+    user_suffix: str
+    bot_prefix: str
+    bot_suffix: str
+    stops: list[str | int]
+
+
+Around = tuple[str, str]
+
+
+def make(system: Around, user: Around, bot: Around, *, prompt: str = "", stops: Iterable[str] = ()) -> Format:
+    """Build a format from (prefix, suffix) of each role."""
+    return {
+        "system_prefix": system[0], "system_prompt": prompt, "system_suffix": system[1],
+        "user_prefix": user[0], "user_suffix": user[1], "bot_prefix": bot[0], "bot_suffix": bot[1],
+        "stops": list(stops),
+    }  # fmt: skip
+
+
+def merged(between: str, user: Around, bot: Around, *, prompt: str = "", stops: Iterable[str] = ()) -> Format:
+    """Build a format whose system message opens the first user turn, ``between`` the two texts."""
+    made = make((user[0], between), user, bot, prompt=prompt, stops=stops)
+    made["user_prefix_after_system"] = ""
+    return made
+
+
+def like(format: Format, *, prompt: str | None = None, stops: Iterable[str] | None = None) -> Format:
+    """Return a copy of ``format`` that shares nothing with it, with another system prompt or stops."""
+    made = deepcopy(format)
+    if prompt is not None:
+        made["system_prompt"] = prompt
+    if stops is not None:
+        made["stops"] = list(stops)
+    return made
+
+
+def layout(messages: Iterable[tuple[str, str]], format: Format) -> Iterator[tuple[str, str, str]]:
+    """Yield (prefix, content, suffix) for messages given as (role, content).
+
+    Roles are ``system``, ``user`` and ``bot``. A system message without content adds nothing at all.
+    """
+    after_system = False
+    for role, content in messages:
+        if role == "system" and not content:
+            continue
+        if role == "user" and after_system:
+            prefix = format.get("user_prefix_after_system", format["user_prefix"])
+        else:
+            prefix = str(format[f"{role}_prefix"])  # type: ignore[literal-required]  # one of three roles
+        yield prefix, content, str(format[f"{role}_suffix"])  # type: ignore[literal-required]
+        after_system = role == "system"
+
+
+def wrap(prompt: str, format: Format) -> str:
+    """Return ``prompt`` as the first user message in ``format``, up to where the bot begins.
+
+    The format's own system prompt comes first, where it has one.
+
+    >>> from easy_llama import formats
+    >>> formats.wrap("Hi", formats.chatml)
+    '<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\n'
+    """
+    parts = layout((("system", format["system_prompt"]), ("user", prompt)), format)
+    return "".join(a + b + c for a, b, c in parts) + format["bot_prefix"]
+
+
+def check_format(format: object) -> Format:
+    """Return ``format`` if it is one; FormatError names the missing key or the wrong value."""
+    if not isinstance(format, dict):
+        raise FormatError(f"a format is a dict with the keys {', '.join(KEYS)}; got {type(format).__name__}")
+    missing = [key for key in KEYS if key not in format]
+    unknown = [key for key in format if key not in (*KEYS, *_Optional.__annotations__)]
+    if missing or unknown:
+        which = f"lacks {', '.join(missing)}" if missing else f"has the unknown key {unknown[0]!r}"
+        raise FormatError(f"the format {which}; it needs {', '.join(KEYS)}")
+    for key, value in format.items():
+        if key == "stops":
+            wrong = not isinstance(value, list) or not all(isinstance(s, (str, int)) for s in value)
+        else:
+            wrong = not isinstance(value, str)
+        if wrong:
+            kind = "a list of texts and token ids" if key == "stops" else "a str"
+            raise FormatError(f"{key} of a format must be {kind}; got {value!r}")
+    checked: Format = format  # type: ignore[assignment]  # every key was checked
+    return checked
