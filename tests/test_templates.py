@@ -1,0 +1,127 @@
+"""Chat templates: rendered as data and within limits, and dictionaries derived from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import easy_llama as ez
+from easy_llama import formats
+from easy_llama.errors import FormatError
+from easy_llama.formats.derive import derive
+from easy_llama.formats.template import ChatTemplate, TemplateRefusal
+from tests.conftest import SHARED
+
+HELLO = [("user", "Hello")]
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_the_bundled_model_has_chatml(model: ez.Model) -> None:
+    derived = derive(ChatTemplate(model.metadata["tokenizer.chat_template"]))
+    assert derived.system == "own"
+    assert derived.format is not None
+    for key in ("system_prefix", "system_suffix", "user_prefix", "user_suffix", "bot_prefix", "bot_suffix"):
+        assert derived.format[key] == formats.chatml[key]
+    assert derived.format["stops"] == ["<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "does not end"),
+        ("{{ 'x' * 10 ** 11 }}", "more than"),
+        ("{{ [0] * 10000000 }}", "more than"),
+        ("{{ 9 ** 99999999 }}", "more than"),
+        ("{% for i in range(99999) %}{{ 'x' * 10000 }}{% endfor %}", "more than"),
+        ("{% for i in range(10 ** 9) %}{% endfor %}", "Range too big"),
+        ("{{ ''.__class__.__mro__ }}", "unsafe"),
+        ("{{ messages.append.__globals__ }}", "unsafe"),
+        ("{{ messages.clear() }}", "SecurityError|unsafe|not safely callable"),
+        ("{% include '/etc/passwd' %}", "no loader|failed"),
+        ("{% fir m in messages %}", "broken"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+    ],
+)
+def test_a_hostile_or_broken_template_is_an_error(source: str, words: str) -> None:
+    with pytest.raises(FormatError, match=words):
+        ChatTemplate(source).render(HELLO)
+
+
+def test_what_templates_expect_is_there() -> None:
+    source = (
+        "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}"
+        "{{ m.content | tojson }}{% endfor %}"
+        "{% generation %}{{ strftime_now('%Y') | length }}{% endgeneration %}{{ bos_token }}"
+        "{% if tools is defined %}tools{% endif %}"
+    )
+    text = ChatTemplate(source, "<s>").render([("user", "a"), ("bot", '"<é>"')], generate=False)
+    assert text == '"\\"<é>\\""4<s>'
+
+
+def test_a_refusal_is_told_from_a_fault() -> None:
+    with pytest.raises(TemplateRefusal, match="roles must alternate"):
+        ChatTemplate("{{ raise_exception('roles must alternate') }}").render(HELLO)
+
+
+def test_a_role_that_is_refused_is_merged() -> None:
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + CHATML
+    derived = derive(ChatTemplate(refusing))
+    assert derived.system == "refused"
+    assert derived.format is not None
+    text = "".join(a + b + c for a, b, c in formats.layout([("system", "S"), ("user", "U")], derived.format))
+    assert text == "<|im_start|>user\nS\n\nU<|im_end|>\n"
+
+
+def test_a_default_system_message_becomes_the_system_prompt() -> None:
+    default = "{% if messages[0].role != 'system' %}<|im_start|>system\nBe good.<|im_end|>\n{% endif %}"
+    derived = derive(ChatTemplate(default + CHATML))
+    assert derived.format is not None
+    assert derived.format["system_prompt"] == "Be good."
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{% for m in messages %}{% if not loop.last %}{{ m.content }}{% endif %}{% endfor %}", "left out"),
+        ("{% for m in messages | reverse %}[{{ m.content }}]{% endfor %}", "order"),
+        ("Date: today\n" + CHATML, "fixed text"),
+        (CHATML.replace("{{ m.content }}", "{{ m.content | upper }}"), "left out"),
+        (CHATML.replace("assistant\n{% endif %}", "assistant\n<think>{% endif %}"), "past answers"),
+    ],
+)
+def test_what_is_not_regular_is_not_derived(source: str, reason: str) -> None:
+    derived = derive(ChatTemplate(source))
+    assert derived.format is None
+    assert reason in derived.reason
+
+
+REGULAR = {
+    "ByteDance-Seed-OSS", "LFM2-8B-A1B", "MiMo-VL", "Mistral-Small-3.2-24B-Instruct-2506",
+    "Qwen-Qwen2.5-7B-Instruct", "Qwen3-Coder", "deepseek-ai-DeepSeek-V3.1", "google-gemma-2-2b-it",
+    "ibm-granite-granite-4.0",
+}  # fmt: skip
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the real templates are not here")
+def test_every_real_template_is_derived_rendered_or_refused_for_a_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = []
+    for path in sorted((SHARED / "templates").glob("*.jinja")):
+        template = ChatTemplate(path.read_text(encoding="utf-8"), "<BOS>", "<EOS>")
+        derived = derive(template)
+        what = "derived" if derived.format else "rendered whole"
+        table.append((path.stem, what, derived.system, derived.reason))
+        conversation = [("user", "Qone"), ("bot", "Qtwo"), ("user", "Qthree")]
+        text = template.render(conversation)
+        assert all(content in text for _, content in conversation)
+    with capsys.disabled():
+        print("\ntemplate, result, system role, reason")
+        for row in table:
+            print(f"  {row[0]:48} {row[1]:15} {row[2]:8} {row[3]}")
+    assert {row[0] for row in table if row[1] == "derived"} >= REGULAR
+    assert len(table) == len(list(Path(SHARED / "templates").glob("*.jinja")))
