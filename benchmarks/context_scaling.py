@@ -50,7 +50,7 @@ def perplexity(ratio: int, options: dict[str, float | int], n_windows: int) -> f
     """Perplexity over ``n_windows`` windows of ``ratio`` times the native context."""
     n_ctx = NATIVE * ratio
     llama = llama_cpp.Llama(
-        str(BUNDLED_MODEL), n_ctx=n_ctx, n_batch=512, n_threads=2, logits_all=True, verbose=False, **options
+        str(BUNDLED_MODEL), n_ctx=n_ctx, n_batch=512, n_threads=1, logits_all=True, verbose=False, **options
     )
     tokens = held_out_tokens(lambda text: llama.tokenize(text.encode(), special=True), n_ctx * n_windows)
     total = 0.0
@@ -69,7 +69,7 @@ def perplexity(ratio: int, options: dict[str, float | int], n_windows: int) -> f
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", type=int, default=65536, help="held-out tokens per number")
+    parser.add_argument("--tokens", type=int, default=32768, help="held-out tokens per number")
     args = parser.parse_args()
     ratios = (1, 2, 4)
     print(f"| {'scaling':28} | " + " | ".join(f"{r} x native" for r in ratios) + " |")

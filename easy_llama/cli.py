@@ -131,8 +131,8 @@ def generate(prompt: str | None, stops: tuple[str, ...], sampler: SamplerSetting
 
     In a terminal without a PROMPT it asks for one after the other, until an empty line.
     """
-    if prompt is None and not sys.stdin.isatty():
-        prompt = sys.stdin.read().rstrip("\r\n")
+    if prompt is None and not (sys.stdin and sys.stdin.isatty()):
+        prompt = sys.stdin.read().rstrip("\r\n") if sys.stdin else ""
     if prompt is not None and not prompt:
         raise PromptError("there is no prompt: give one as an argument or on standard input")
     model = load_model(options)
@@ -172,7 +172,7 @@ def candidates(prompt: str, k: int, **options: Any) -> None:
     table = _table(f"after {_shortened(prompt)!r}", "#", ">token", "probability", "<")
     for rank, (token, chance) in enumerate(found, 1):
         bar = "█" * round(20 * float(chance)) or "▏"
-        table.add_row(str(rank), token, f"{float(chance):.6f}", bar)
+        table.add_row(str(rank), _shortened(token), f"{float(chance):.6f}", bar)
     _print(table)
 
 
@@ -202,7 +202,7 @@ def info(model_path: str | None) -> None:
 
 
 def _shortened(text: str, width: int = 60) -> str:
-    line = text.replace("\n", "\\n")
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)  # no control codes from files
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
@@ -231,7 +231,14 @@ def _show_warning(message: Any, *_: Any, **__: Any) -> None:
     click.echo(f"easy-llama: warning: {message}", err=True)
 
 
-def _use_utf8(stream: TextIO) -> None:
+def _as_flags(text: str) -> str:
+    """Speak of flags where the library speaks of arguments."""
+    for field in fields(SamplerSettings):
+        text = text.replace(f"{field.name} must", f"--{field.name.replace('_', '-')} must")
+    return text.replace("or None to", "or off to")
+
+
+def _use_utf8(stream: TextIO | None) -> None:
     """Write characters that the terminal's encoding lacks as ``?`` instead of failing."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
@@ -250,12 +257,16 @@ def main() -> None:
     except EasyLlamaError as error:
         if "--debug" in sys.argv[1:]:
             raise
-        click.echo(f"easy-llama: {error}", err=True)
+        click.echo(f"easy-llama: {_as_flags(str(error))}", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         click.echo(err=True)
         sys.exit(130)
     except BrokenPipeError:
         # the reader went away, as in `easy-llama generate ... | head`; nothing more can be written
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:  # a full disk behind the standard output, for example
+        click.echo(f"easy-llama: {error}", err=True)
         sys.stderr.close()
         sys.exit(1)

@@ -53,8 +53,8 @@ class ExceededContextLengthException(PromptError):
 
     def __init__(self, n_tokens: int, context_length: int) -> None:
         super().__init__(
-            f"the prompt has {n_tokens} tokens and must leave room for one more, but the context holds "
-            f"{context_length}; shorten it or load the model with a larger context_length"
+            f"{n_tokens} tokens (and room for one more to generate) are needed, but the context holds "
+            f"{context_length}; shorten the prompt or load the model with a larger context_length"
         )
         self.n_tokens = n_tokens
         self.context_length = context_length

@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
 from .decoding import Sampling
-from .engine import Decoder, Logits, prefill
+from .engine import common_prefix, prefill
 from .errors import (
     ExceededContextLengthException,
+    ModelFileError,
     ModelUnloadedException,
     PromptError,
     SettingsError,
 )
+from .generation import Generation
 from .samplers import DefaultSampling, SamplerSettings
-from .stats import Meter, Stats
+from .stats import Stats
 from .steps import probabilities
-from .text import StopFinder, text_pieces
+from .text import StopFinder
 
 if TYPE_CHECKING:
     import llama_cpp
@@ -48,6 +50,9 @@ BUNDLED_MODEL = Path(__file__).parent / "data" / "tiny.gguf"
 Prompt: TypeAlias = "str | Sequence[int]"
 Stops: TypeAlias = "Sequence[str | int]"
 Chunk: TypeAlias = dict[str, Any]
+
+
+_BYTES = (bytes, bytearray, memoryview)
 
 
 class Writable(Protocol):
@@ -93,7 +98,7 @@ class Model:
     ) -> None:
         from .engines.llama_context import Wishes
 
-        self._path = Path(BUNDLED_MODEL if model_path is None else model_path).expanduser()
+        self._path = _path_of(model_path)
         self._wishes = Wishes(
             context_length=context_length,
             n_gpu_layers=n_gpu_layers,
@@ -113,7 +118,7 @@ class Model:
 
     def load(self) -> None:
         """Load the model; do nothing if it is loaded."""
-        if self._engine is not None:
+        if self._engine is not None and self._engine.alive:
             return
         from .engines.gguf import read_gguf, shard_paths
         from .engines.llama import LlamaEngine
@@ -128,7 +133,7 @@ class Model:
         options = plan_context(header, self._wishes)
         llama = open_llama(header, options)
         self._engine = LlamaEngine(llama, n_ctx=options.n_ctx)
-        self._tokenizer = LlamaTokenizer(llama)
+        self._tokenizer = LlamaTokenizer(llama, self._engine.lock)
         self._describe(header, options)
 
     def _describe(self, header: Any, options: Any) -> None:
@@ -231,7 +236,7 @@ class Model:
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Return the text of ``tokens``; control tokens add none, bytes that are not UTF-8 become U+FFFD."""
-        return self.tokenizer.decode([int(token) for token in tokens]).decode("utf-8", "replace")
+        return self.tokenizer.decode(tokens).decode("utf-8", "replace")
 
     def get_length(self, text: str) -> int:
         """Return the length of ``text`` in tokens, including BOS."""
@@ -241,7 +246,7 @@ class Model:
         """Return the ids of a prompt that leaves room for one more token."""
         if isinstance(prompt, str):
             tokens = self.tokenize(prompt)
-        elif isinstance(prompt, (Sequence, np.ndarray)) and not isinstance(prompt, bytes):
+        elif isinstance(prompt, (Sequence, np.ndarray)) and not isinstance(prompt, _BYTES):
             from .engines.llama_vocab import check_token
 
             tokens = [check_token(token, self.n_vocab) for token in prompt]
@@ -265,7 +270,7 @@ class Model:
         Raises PromptError, ExceededContextLengthException with both counts, EngineBusyError inside an
         unfinished stream, KeyboardInterrupt within 0.2 s of Ctrl-C.
         """
-        return "".join(self._pieces(prompt, stops, sampler))
+        return "".join(self._read(self.generation(prompt, stops, sampler)))
 
     def stream(
         self, prompt: Prompt, stops: Stops = (), sampler: SamplerSettings = DefaultSampling
@@ -276,13 +281,17 @@ class Model:
         characters. Arguments are those of ``generate``. The context belongs to the stream until it is
         read to its end or closed.
         """
-        return self._chunks(self._pieces(prompt, stops, sampler))
+        return self._chunks(self.generation(prompt, stops, sampler))
 
-    def _chunks(self, pieces: Iterator[str]) -> Generator[Chunk, None, None]:
-        for text in pieces:
-            yield {"choices": [{"text": text, "index": 0, "finish_reason": None}]}
-        reason = self.stats.finish_reason
-        yield {"choices": [{"text": "", "index": 0, "finish_reason": reason}]}
+    def _chunks(self, generation: Generation) -> Generator[Chunk, None, None]:
+        pieces = self._read(generation)
+        try:
+            for text in pieces:
+                yield {"choices": [{"text": text, "index": 0, "finish_reason": None}]}
+            reason = generation.stats.finish_reason
+            yield {"choices": [{"text": "", "index": 0, "finish_reason": reason}]}
+        finally:
+            pieces.close()
 
     def stream_print(
         self,
@@ -298,9 +307,9 @@ class Model:
         ``flush`` after each piece; at the end it is flushed in any case.
         """
         out = sys.stdout if file is None else file
-        pieces = []
+        generation, pieces = self.generation(prompt, stops, sampler), []
         try:
-            for text in self._pieces(prompt, stops, sampler):
+            for text in self._read(generation):
                 pieces.append(text)
                 out.write(text)
                 if flush:
@@ -310,38 +319,31 @@ class Model:
             out.flush()
         return "".join(pieces)
 
-    def _pieces(self, prompt: Prompt, stops: Stops, sampler: SamplerSettings) -> Iterator[str]:
-        """Check the arguments now, generate when the iterator is read."""
+    def generation(
+        self, prompt: Prompt, stops: Stops = (), sampler: SamplerSettings = DefaultSampling
+    ) -> Generation:
+        """Return the generation that the three methods above read: its pieces, its tokens, its statistics."""
         if not isinstance(sampler, SamplerSettings):
             raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}")
         tokens = self._prompt_tokens(prompt)
         end_tokens, texts = self.tokenizer.resolve_stops(stops)
-        finder = StopFinder(texts) if texts else None
         seed = sampler.real_seed()
-        limit = sampler.limit(self.context_length - len(tokens))
-        decoder = Sampling(sampler, seed)
-        return self._run(decoder, tokens, end_tokens, limit, finder, Stats(seed=seed))
+        return Generation(
+            self.engine,
+            self.tokenizer.piece,
+            Sampling(sampler, seed),
+            tokens,
+            end_tokens,
+            sampler.limit(self.context_length - len(tokens)),
+            StopFinder(texts) if texts else None,
+            seed,
+        )
 
-    def _run(
-        self,
-        decoder: Decoder,
-        prompt: list[int],
-        end_tokens: frozenset[int],
-        limit: int,
-        finder: StopFinder | None,
-        stats: Stats,
-    ) -> Iterator[str]:
-        engine, piece = self.engine, self.tokenizer.piece
-        with engine.session():
-            meter = Meter(engine)
-            tokens = meter.count(decoder(engine, prompt, end_tokens, limit))
-            try:
-                yield from text_pieces(tokens, piece, finder)
-                stopped = (finder is not None and finder.found) or meter.generated < limit
-                stats = replace(stats, finish_reason="stop" if stopped else "length")
-            finally:
-                tokens.close()
-                self.stats = meter.result(stats, len(prompt))
+    def _read(self, generation: Generation) -> Generator[str, None, None]:
+        try:
+            yield from generation.pieces()
+        finally:
+            self.stats = generation.stats
 
     def ingest(self, text: Prompt) -> None:
         """Evaluate ``text`` now, so that generations that begin with it start at once."""
@@ -364,11 +366,13 @@ class Model:
         """Evaluate ``prompt`` and return ``use(logits)``; the view itself must not leave the session."""
         tokens, engine = self._prompt_tokens(prompt), self.engine
         with engine.session():
-            meter = Meter(engine)
-            logits: Logits = prefill(engine, tokens)
-            meter.prompt_done()
-            self.stats = meter.result(Stats(), len(tokens))
-            return use(logits)
+            before, start = engine.n_evaluated, perf_counter()
+            reused = min(common_prefix(engine.tokens, tokens), len(tokens) - 1)
+            try:
+                return use(prefill(engine, tokens))
+            finally:
+                evaluated, seconds = engine.n_evaluated - before, perf_counter() - start
+                self.stats = Stats(evaluated=evaluated, reused=reused, prompt_seconds=seconds)
 
     def print_candidates(self, prompt: Prompt, k: int, file: Writable | None = None) -> None:
         """Print ``candidates`` to ``file`` (standard output), a line each."""
@@ -376,3 +380,13 @@ class Model:
         for token, chance in self.candidates(prompt, k):
             out.write(f"token {token!r} has probability {float(chance)}\n")
         out.flush()
+
+
+def _path_of(model_path: object) -> Path:
+    """Return the path to load from; ModelFileError for what can't be one."""
+    try:
+        return Path(BUNDLED_MODEL if model_path is None else model_path).expanduser()  # type: ignore[arg-type]
+    except (TypeError, RuntimeError) as error:  # no path at all, or the home of an unknown user
+        raise ModelFileError(
+            f"model_path must be the path of a GGUF file; got {model_path!r} ({error})"
+        ) from None

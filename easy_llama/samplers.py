@@ -6,7 +6,6 @@ when they are made. Order of the steps: penalties, top-k, top-p, min-p, temperat
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -51,6 +50,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "presence_penalty": (-100.0, 100.0),
     "repeat_penalty": (0.01, 100.0),
     "seed": (0, MAX_SEED),
+    "top_k": (-1, 1_000_000_000),
+    "max_len_tokens": (-1_000_000_000, 1_000_000_000),
     "penalty_last_n": (0, 1 << 24),
 }
 
@@ -125,7 +126,7 @@ class SamplerSettings:
 
     def real_seed(self) -> int:
         """Return the seed, drawing one if none is set."""
-        return secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed
+        return secrets.randbelow(MAX_SEED + 1) if self.seed is None else int(self.seed)
 
     def limit(self, room: int) -> int:
         """Return how many tokens may be generated where ``room`` are left in the context."""
@@ -154,15 +155,15 @@ def _check(name: str, value: Any) -> None:
     optional = name not in ("max_len_tokens", "penalty_last_n")
     if value is None and optional:
         return
-    low, high = _RANGES.get(name, (-math.inf, math.inf))
+    low, high = _RANGES[name]
     kinds = (int, np.integer) if name in _INTEGERS else (int, float, np.integer, np.floating)
     is_number = isinstance(value, kinds) and not isinstance(value, bool)
-    if is_number and low <= float(value) <= high and (name != "temp" or not 0 < float(value) < MIN_TEMP):
+    if is_number and low <= value <= high and (name != "temp" or not 0 < value < MIN_TEMP):
         return
     kind = "an integer" if name in _INTEGERS else "a number"
     if name == "temp":
         kind += f" of at least 0 (0 is greedy, the next is {MIN_TEMP})"
-    elif name in _RANGES:
+    elif name != "max_len_tokens":
         kind += f" from {low:,g} to {high:,g}" if high <= 1 << 24 else f" from {low} to {high}"
     off = ", or None to draw one" if name == "seed" else ", or None to switch it off"
     raise SettingsError(f"{name} must be {kind}{off if optional else ''}; got {value!r}")

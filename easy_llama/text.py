@@ -63,24 +63,20 @@ def text_pieces(
 ) -> Iterator[str]:
     """Yield the text of ``tokens`` in pieces that stay, ending before the first stop string.
 
-    ``piece`` returns the bytes of a token. Bytes that are not UTF-8 become U+FFFD. When ``finder`` has
-    found a stop string, ``tokens`` is not asked for more.
+    ``piece`` returns the bytes of a token. Bytes that are not UTF-8 become U+FFFD; a character that is
+    not complete when the tokens end is left out. When ``finder`` has found a stop string, ``tokens`` is
+    not asked for more.
     """
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     if finder is None:
         for token in tokens:
             if text := decode(piece(token)):
                 yield text
-        if text := decode(b"", True):
-            yield text
         return
     for token in tokens:
         if text := finder.push(decode(piece(token))):
             yield text
         if finder.found:
             return
-    text = finder.push(decode(b"", True))
-    if not finder.found:
-        text += finder.finish()
-    if text:
+    if text := finder.finish():
         yield text

@@ -70,11 +70,12 @@ def test_version_and_help() -> None:
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (("generate", "x", "--temp", "-3"), 1, "temp must be a number of at least 0"),
+        (("generate", "x", "--temp", "-3"), 1, "--temp must be a number of at least 0"),
         (("generate", "x", "--temp", "hot"), 2, "'hot' is neither a number nor off"),
         (("generate", "x", "-m", "nowhere.gguf"), 1, "there is no file at nowhere.gguf"),
         (("generate", "x", "-m", "."), 1, "is a directory"),
         (("generate",), 1, "there is no prompt"),
+        (("generate", "x", "--seed", "-1"), 1, "--seed must be an integer from 0 to 4294967294, or off"),
         (("info", __file__), 1, "is not a GGUF file"),
         (("candidates", "x", "-k", "0"), 1, "k must be an integer from 1 to 1024; got 0"),
         (("generate", "x", "--context-length", "-5"), 1, "context_length must be"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import re
 
@@ -49,7 +50,12 @@ def test_any_byte_split_gives_the_text_back(text: str, cuts: list[int]) -> None:
 @given(st.binary(), st.lists(st.integers(0, 1000)))
 def test_bytes_that_are_not_utf8_become_replacement_characters(data: bytes, cuts: list[int]) -> None:
     pieces, _ = run(split(data, cuts), [])
-    assert "".join(pieces) == data.decode("utf-8", "replace")
+    assert "".join(pieces) == codecs.getincrementaldecoder("utf-8")("replace").decode(data)
+
+
+def test_a_character_that_is_cut_off_by_the_end_is_left_out() -> None:
+    assert "".join(run([b"a\xe2\x98"], [])[0]) == "a"
+    assert "".join(run([b"a\xe2\x98"], ["x"])[0]) == "a"
 
 
 @given(st.text("abc"), st.lists(st.text("abc", min_size=1, max_size=5), min_size=1, max_size=4), st.data())

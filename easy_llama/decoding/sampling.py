@@ -30,14 +30,19 @@ class Sampling:
         extend, tokens = engine.extend, list(prompt)
         logits = prefill(engine, prompt)
         pick = picker_for(engine, self.settings, self.seed, prompt)
-        for n in range(1, limit + 1):
-            token = pick(tokens, logits)
-            if token in end_tokens:
-                return
-            tokens.append(token)
-            yield token
-            if n < limit:
-                logits = extend((token,))
+        try:
+            for n in range(1, limit + 1):
+                token = pick(tokens, logits)
+                if token in end_tokens:
+                    return
+                tokens.append(token)
+                yield token
+                if n < limit:
+                    logits = extend((token,))
+        finally:
+            close = getattr(pick, "close", None)  # llama.cpp's chain is freed at once, not at some time
+            if close is not None:
+                close()
 
 
 def picker_for(engine: Engine, settings: SamplerSettings, seed: int, history: Sequence[int]) -> Picker:

@@ -12,6 +12,7 @@ import mmap
 import os
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,6 +41,9 @@ _TENSOR_TYPES: dict[int, tuple[int, int]] = {
     39: (32, 17), 40: (64, 36), 41: (128, 18),
 }  # fmt: skip
 
+_F32, _INTEGER_TYPES = 0, (24, 25, 26)
+_NORM = re.compile(r"norm(_\d+)?\.weight$")
+_MATRIX = re.compile(r"(token_embd|output|blk\.\d+\.(attn|ffn)_(q|k|v|qkv|output|gate|up|down))\.weight")
 _SHARD = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
 
@@ -95,9 +99,9 @@ def read_gguf(path: str | os.PathLike[str]) -> GGUFHeader:
     Raises ModelNotFoundError, ModelIsDirectoryError, or ModelFileError naming file and fault.
     """
     file = Path(path)
-    if file.is_dir():
-        raise ModelIsDirectoryError(f"{file} is a directory; give the path of a .gguf file inside it")
     try:
+        if file.is_dir():
+            raise ModelIsDirectoryError(f"{file} is a directory; give the path of a .gguf file inside it")
         size = file.stat().st_size
         with file.open("rb") as handle:
             if size < 24:
@@ -280,18 +284,47 @@ class _Reader:
 
 
 def _check_model(header: GGUFHeader) -> None:
-    """Check the values that libllama trusts."""
+    """Check the values that libllama trusts: each of these faults ends the process there."""
 
     def fail(fault: str) -> ModelFileError:
         return ModelFileError(f"{header.path} is not a usable model: {fault}")
 
     if header.metadata.get("split.no", 0):
-        return  # later shards carry tensors only; the first is checked in their stead
+        if _SHARD.match(header.path.name) is None:
+            raise fail("it is a later part of a split model, and its name does not say of which")
+        return  # later shards carry tensors only
     if not isinstance(header.metadata.get("general.architecture"), str):
         raise fail("general.architecture is missing; is it a LoRA adapter or a part of a model?")
-    n_blocks = header.get("block_count")
-    if not isinstance(n_blocks, int) or not 0 < n_blocks <= MAX_BLOCKS:
-        raise fail(f"{header.architecture}.block_count is {n_blocks}; it must be 1 to {MAX_BLOCKS}")
-    n_ctx = header.get("context_length")
-    if not isinstance(n_ctx, int) or not 0 < n_ctx <= MAX_CONTEXT:
-        raise fail(f"{header.architecture}.context_length is {n_ctx}; it must be 1 to {MAX_CONTEXT}")
+    if header.metadata.get("tokenizer.ggml.model") == "no_vocab":
+        raise fail("it has no vocabulary")
+    for key, low, high in (("block_count", 1, MAX_BLOCKS), ("context_length", 1, MAX_CONTEXT)):
+        value = header.get(key)
+        if not isinstance(value, int) or not low <= value <= high:
+            raise fail(f"{header.architecture}.{key} is {value}; it must be {low} to {high}")
+    for key in ("attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"):
+        epsilon = header.get(key)
+        if epsilon is not None and not (isinstance(epsilon, float) and 0 <= epsilon < 1):
+            raise fail(f"{header.architecture}.{key} is {epsilon}")
+    _check_heads(header, fail)
+    n_experts, n_used = header.get("expert_count") or 0, header.get("expert_used_count") or 0
+    counted = isinstance(n_experts, int) and isinstance(n_used, int)
+    if counted and n_experts and not 0 < n_used <= n_experts:  # type: ignore[operator]  # ints, as counted
+        raise fail(f"it uses {n_used} of {n_experts} experts")
+    for tensor in header.tensors:
+        if _NORM.search(tensor.name) and len(tensor.shape) == 1 and tensor.type != _F32:
+            raise fail(f"the norm {tensor.name!r} has the type {tensor.type}; llama.cpp needs F32 there")
+        if tensor.type in _INTEGER_TYPES and _MATRIX.fullmatch(tensor.name):
+            raise fail(f"the matrix {tensor.name!r} has the integer type {tensor.type}")
+
+
+def _check_heads(header: GGUFHeader, fail: Callable[[str], ModelFileError]) -> None:
+    """Check that attention heads divide evenly; lists hold a value for each block."""
+    n_head, n_head_kv = header.get("attention.head_count"), header.get("attention.head_count_kv")
+    n_embd, key_length = header.get("embedding_length"), header.get("attention.key_length")
+    if not isinstance(n_head, int) or n_head <= 0:
+        return
+    if isinstance(n_head_kv, int) and n_head_kv > 0 and n_head % n_head_kv:
+        raise fail(f"{n_head} attention heads can't share {n_head_kv} key-value heads")
+    head = key_length if isinstance(key_length, int) else isinstance(n_embd, int) and n_embd // n_head
+    if head is not False and (head <= 0 or head % 2):
+        raise fail(f"its attention heads have {head} numbers; RoPE needs an even count")

@@ -8,9 +8,10 @@ sequences of the same context that share the cells of their common prefix.
 from __future__ import annotations
 
 import ctypes
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Any
 
@@ -20,52 +21,25 @@ from llama_cpp import Llama
 from numpy.typing import NDArray
 
 from ..engine import Logits
-from ..errors import (
-    EngineBusyError,
-    EngineError,
-    ExceededContextLengthException,
-    ModelUnloadedException,
-    PromptError,
-)
+from ..errors import EngineError, ExceededContextLengthException, ModelUnloadedException, PromptError
 from ..samplers import SamplerSettings
 from .llama_batch import Batch, OneToken
 from .llama_chain import LlamaChain
 from .llama_interrupt import interruptible
+from .llama_shared import SharedContext
 
 __all__ = ["LlamaEngine"]
 
 _ABORTED = 2
-llama_decode = llama_cpp.llama_decode
 _GUARD_ABOVE = 0.05  # seconds; a single-token decode as slow as this is made interruptible too
+_PLAIN_TYPES = (0, 1)  # f32, f16: caches that can always be shifted
+_NO_SHIFT_TYPES = (30,)  # bf16: llama.cpp aborts
 
+_decode = llama_cpp.llama_decode
 # the same C function as llama_cpp's, but returning the address as a number: no pointer object each token
 _logits_address: Callable[[Any, int], int | None] = ctypes.CFUNCTYPE(
     ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32
 )(("llama_get_logits_ith", llama_cpp.llama_cpp._lib))
-
-
-class _Shared:
-    """What an engine and its forks have in common: the Llama, its locks, its free sequences."""
-
-    def __init__(self, llama: Llama) -> None:
-        self.llama = llama
-        self.call = threading.RLock()  # one call into the context at a time
-        self.session = threading.Lock()  # one generation at a time
-        self.session_owner: int | None = None
-        self.n_evaluated = 0
-        self.seconds = 0.0
-        self.free = list(range(_n_seq_max(llama) - 1, 0, -1))
-
-    def context(self) -> Any:
-        """The live context pointer; raises when the model was unloaded or closed by hand."""
-        context = self.llama._ctx.ctx
-        if context is None:
-            raise ModelUnloadedException("the model was unloaded; call load() before using it again")
-        return context
-
-
-def _n_seq_max(llama: Llama) -> int:
-    return int(llama_cpp.llama_n_seq_max(llama._ctx.ctx))
 
 
 class LlamaEngine:
@@ -76,19 +50,21 @@ class LlamaEngine:
     """
 
     def __init__(self, llama: Llama, *, n_ctx: int | None = None) -> None:
-        self._shared = _Shared(llama)
-        self._seq = 0
         cells = min(llama._ctx.n_ctx(), len(llama.input_ids))
-        self.n_ctx = min(n_ctx or cells, cells)
-        self.n_vocab = llama.n_vocab()
-        self._prepare(llama)
+        self._prepare(SharedContext(llama), 0, min(n_ctx or cells, cells))
 
-    def _prepare(self, llama: Llama) -> None:
-        context, model = llama._ctx.ctx, llama._model.model
+    def _prepare(self, shared: SharedContext, seq: int, n_ctx: int) -> None:
+        context, model = shared.context(), shared.llama._model.model
+        self._shared, self._seq, self.n_ctx = shared, seq, n_ctx
+        self.n_vocab = int(shared.llama.n_vocab())
         self._memory = llama_cpp.llama_get_memory(context)
-        self._batch = Batch(int(llama_cpp.llama_n_batch(context)), self._seq)
-        self._one = OneToken(self._seq)
+        self._batch = Batch(int(llama_cpp.llama_n_batch(context)), seq)
+        self._one = OneToken(seq)
         self._n_swa = int(llama_cpp.llama_model_n_swa(model))
+        # a state instead of cells: it can't be cut, and an aborted batch leaves it half changed
+        self._has_state = bool(
+            llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model)
+        )
         self._view_address: int | None = None
         self._view: Logits = np.empty(0, dtype=np.float32)
         self._slow = False
@@ -98,6 +74,16 @@ class LlamaEngine:
     def llama(self) -> Llama:
         """The ``Llama`` whose context this is."""
         return self._shared.llama
+
+    @property
+    def lock(self) -> AbstractContextManager[object]:
+        """Held during every call into libllama; who calls libllama by other ways must hold it too."""
+        return self._shared.lock
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be used."""
+        return not self._closed and self._shared.llama._ctx.ctx is not None
 
     @property
     def n_evaluated(self) -> int:
@@ -116,60 +102,47 @@ class LlamaEngine:
         record: list[int] = llama.input_ids[: llama.n_tokens].tolist()
         return record
 
-    @contextmanager
-    def session(self) -> Iterator[None]:
-        """Reserve the context for one generation.
-
-        Another thread waits. Raises EngineBusyError when the calling thread has the reservation itself,
-        in an unfinished stream for example, because it would wait for ever.
-        """
-        shared, me = self._shared, threading.get_ident()
-        if shared.session_owner == me:
-            raise EngineBusyError(
-                "this thread still has an unfinished stream on this model; read it to its end or close() it"
-            )
-        with shared.session:
-            shared.session_owner = me
-            try:
-                yield
-            finally:
-                shared.session_owner = None
+    def session(self) -> AbstractContextManager[Callable[[], None]]:
+        """Reserve the context for one generation; see ``SharedContext.session``."""
+        return self._shared.session()
 
     def extend(self, tokens: Sequence[int]) -> Logits:
         """Evaluate ``tokens`` and return the logits after the last: float32 (n_vocab,), a writable view
-        that is valid until the next call on this engine or a fork of it.
+        that is valid until the next call on this engine (a copy while there are forks).
 
         Raises ExceededContextLengthException, PromptError for ids outside the vocabulary, and
         KeyboardInterrupt in the middle of a long evaluation, which keeps what was evaluated.
         """
         if len(tokens) == 1 and not self._slow:
             return self._extend_one(tokens[0])
-        with self._shared.call:
-            context, held = self._context(), self._held()
-            self._check(tokens, held)
+        with self._shared.lock:
+            context = self._context()
+            self._check(tokens, self._held())
+            self._shared.row = None
             try:
-                self._extend_guarded(context, tokens, held)
+                self._extend_guarded(context, [*self.tokens, *tokens])
             except KeyboardInterrupt:
-                self.rollback(self._held())  # what was evaluated but not recorded must go
+                self._drop_unrecorded()
                 raise
             return self._logits(context)
 
     def _extend_one(self, token: int) -> Logits:
         """``extend`` for one token at a time: every microsecond here is paid for each token of a text."""
         shared = self._shared
-        with shared.call:
+        with shared.lock:
             context, held = self._context(), self._held()
             if not (0 <= token < self.n_vocab and held < self.n_ctx):
                 self._check((token,), held)
+            shared.row = None
             self._one.put(token, held)
             start = perf_counter()
             try:
-                status = llama_decode(context, self._one.struct)
+                status = _decode(context, self._one.struct)
                 if status:
-                    raise self._failure(status, 1)
+                    raise self._failure(status)
                 self._record_one(token, held)
             except KeyboardInterrupt:
-                self.rollback(self._held())
+                self._drop_unrecorded()
                 raise
             seconds = perf_counter() - start
             shared.seconds += seconds
@@ -178,18 +151,39 @@ class LlamaEngine:
 
     def rollback(self, n: int) -> None:
         """Keep the first ``n`` tokens; re-evaluates them where the memory can't be cut (recurrent models,
-        sliding windows that have moved on)."""
-        with self._shared.call:
+        sliding windows that have moved on, a memory that was emptied by hand)."""
+        with self._shared.lock:
             self._context()
             held = self._held()
             if not 0 <= n <= held:
                 raise PromptError(f"can't keep the first {n} tokens: the engine holds {held}")
-            kept = self.tokens[:n] if not self._cut(n) else None
-            self._forget(n)
-            if kept:
-                llama_cpp.llama_memory_seq_rm(self._memory, self._seq, -1, -1)
-                self._forget(0)
+            kept, intact = self.tokens[:n], self._can_cut(n, held)
+            self._forget(n)  # first: a record that is shorter than the memory is mended by the next rollback
+            if not (intact and llama_cpp.llama_memory_seq_rm(self._memory, self._seq, n if n else -1, -1)):
+                self._clear()
                 self.extend(kept)
+
+    def discard(self, start: int, stop: int) -> bool:
+        """Remove the tokens from ``start`` to before ``stop`` and move the later ones down in their place.
+
+        A context shift: nothing is evaluated, but what is kept still carries traces of what was removed.
+        Returns False, and changes nothing, where llama.cpp can't do it or would crash: recurrent models,
+        some RoPE kinds, some quantised caches, a context with forks.
+        """
+        with self._shared.lock:
+            self._context()
+            held = self._held()
+            if not 0 <= start <= stop <= held:
+                raise PromptError(f"can't discard tokens {start} to {stop}: the engine holds {held}")
+            if not self._can_shift():
+                return False
+            later = self.tokens[stop:]
+            self._forget(start)
+            llama_cpp.llama_memory_seq_rm(self._memory, self._seq, start, stop)
+            llama_cpp.llama_memory_seq_add(self._memory, self._seq, stop, -1, start - stop)
+            self._shared.llama.input_ids[start : start + len(later)] = later
+            self._forget(start + len(later))
+            return True
 
     def fork(self) -> LlamaEngine:
         """Return an engine with the same tokens in another sequence of the same context.
@@ -197,26 +191,27 @@ class LlamaEngine:
         The common prefix is shared, so this costs microseconds. Raises EngineError when all sequences of
         the context are in use; ``close`` a fork to free its sequence.
         """
-        with self._shared.call:
+        with self._shared.lock:
             self._context()
-            if not self._shared.free:
+            seq = self._shared.take_sequence()
+            if seq is None:
                 raise EngineError(
-                    f"all {_n_seq_max(self._shared.llama)} sequences of the context are in use; close a fork"
+                    f"all {self._shared.n_seq_max} sequences of the context are in use; close a fork"
                 )
-            return _Fork(self, self._shared.free.pop())
+            return _Fork(self, seq)
 
     def picker(self, settings: SamplerSettings, seed: int, history: Sequence[int] = ()) -> LlamaChain:
         """Return llama.cpp's sampler chain for ``settings``; ``history`` is what the penalties count."""
-        return LlamaChain(self._sampling_context, self.n_vocab, settings, seed, history)
+        return LlamaChain(self, settings, seed, history)
 
-    def _sampling_context(self) -> Any:
-        if not self._shared.n_evaluated:
-            raise EngineError("there are no logits to choose from; extend the engine first")
-        return self._context()
+    def newest_row(self) -> Any:
+        """The context if the newest logits in it are this engine's, else None; hold ``lock`` meanwhile."""
+        context = self._context()
+        return context if self._shared.row == self._seq else None
 
     def close(self) -> None:
         """Free the context and the model; a second call does nothing."""
-        with self._shared.call:
+        with self._shared.lock:
             self._closed = True
             self._shared.llama.close()
 
@@ -250,6 +245,18 @@ class LlamaEngine:
         self._shared.llama.n_tokens = n
         self._shared.llama._requires_eval = True
 
+    def _clear(self) -> None:
+        """Empty the sequence and its record."""
+        self._forget(0)
+        llama_cpp.llama_memory_seq_rm(self._memory, self._seq, -1, -1)
+
+    def _drop_unrecorded(self) -> None:
+        """After an interrupt: what was evaluated and not recorded must go."""
+        if self._has_state:
+            self._clear()
+        else:
+            llama_cpp.llama_memory_seq_rm(self._memory, self._seq, self._held() or -1, -1)
+
     def _check(self, tokens: Sequence[int], held: int) -> None:
         if not len(tokens):
             raise PromptError("there is nothing to evaluate; give at least one token")
@@ -260,74 +267,91 @@ class LlamaEngine:
         if held + len(tokens) > self.n_ctx:
             raise ExceededContextLengthException(held + len(tokens), self.n_ctx)
 
-    def _extend_guarded(self, context: Any, tokens: Sequence[int], held: int) -> None:
-        """Evaluate in batches, each one interruptible by Ctrl-C; the record is true after every batch."""
-        done = 0
-        while done < len(tokens):
-            part = tokens[done : done + self._batch.size]
+    def _extend_guarded(self, context: Any, whole: list[int]) -> None:
+        """Evaluate until ``whole`` is held, in batches that Ctrl-C can interrupt.
+
+        The record is true after every batch. Where a signal's handler returns, the loop goes on.
+        """
+        while (held := self._held()) < len(whole):
+            part = whole[held : held + self._batch.size]
             with interruptible(context):
-                self._batch.fill(part, held + done, logits=done + len(part) == len(tokens))
-                status = self._decode(context)
-                if status == _ABORTED:
-                    part = part[: self._last_position() + 1 - (held + done)]
+                self._batch.fill(part, held, logits=held + len(part) == len(whole))
+                start = perf_counter()
+                status = _decode(context, self._batch.struct)
+                seconds = perf_counter() - start
+                self._shared.seconds += seconds
+                self._slow = seconds > _GUARD_ABOVE * len(part)
+                if status == _ABORTED and self._has_state:
+                    self._clear()
+                elif status == _ABORTED:
+                    self._record(part[: self._last_position() + 1 - held], held)
                 elif status:
-                    raise self._failure(status, len(part))
-                self._record(part, held + done)
-            done += len(part)
+                    raise self._failure(status)
+                else:
+                    self._record(part, held)
 
-    def _decode(self, context: Any) -> int:
-        start = perf_counter()
-        status: int = llama_decode(context, self._batch.struct)
-        seconds = perf_counter() - start
-        self._shared.seconds += seconds
-        self._slow = seconds > _GUARD_ABOVE * self._batch.struct.n_tokens
-        return status
-
-    def _failure(self, status: int, n: int) -> EngineError:
-        self._forget(min(self._held(), self._last_position() + 1))
+    def _failure(self, status: int) -> EngineError:
+        """Make the record true again and say what happened."""
+        if self._has_state:
+            self._clear()
+        elif self._last_position() + 1 < self._held():
+            self._forget(self._last_position() + 1)
         if status == 1:
             return EngineError(
-                f"no room for {n} more tokens in the {self._shared.llama._n_ctx} cells of the "
-                "context, which forks share; close some or load with a larger context_length"
+                f"no room is left in the {self._shared.llama._n_ctx} cells of the context, which forks "
+                "share; close some or load with a larger context_length"
             )
-        return EngineError(f"llama_decode returned {status}; the evaluated tokens are kept")
+        return EngineError(
+            f"llama_decode returned {status}: the context was changed by hand in the middle of a generation, "
+            "or llama.cpp failed; the next prompt is evaluated anew"
+        )
 
     def _last_position(self) -> int:
         return int(llama_cpp.llama_memory_seq_pos_max(self._memory, self._seq))
 
-    def _cut(self, n: int) -> bool:
-        """Remove everything from position ``n`` on, if the memory can do that and stay right."""
-        if n == 0:
-            return bool(llama_cpp.llama_memory_seq_rm(self._memory, self._seq, -1, -1))
-        if self._n_swa and n < self._held():
+    def _can_cut(self, n: int, held: int) -> bool:
+        """Whether the memory has the first ``n`` tokens and computes rightly after a cut behind them."""
+        if self._last_position() + 1 < n:
+            return False  # emptied by hand
+        if self._n_swa and n < held:
             # llama.cpp says yes to cuts below a window that has moved on, and computes nonsense afterwards
             oldest = int(llama_cpp.llama_memory_seq_pos_min(self._memory, self._seq))
-            if oldest > max(0, n - self._n_swa):
-                return False
-        return bool(llama_cpp.llama_memory_seq_rm(self._memory, self._seq, n, -1))
+            return oldest <= max(0, n - self._n_swa)
+        return True
+
+    def _can_shift(self) -> bool:
+        llama, model = self._shared.llama, self._shared.llama._model.model
+        if self._shared.has_forks or self._has_state:
+            return False  # forks share the cells; a state has none, though llama.cpp says it can shift
+        if not llama_cpp.llama_memory_can_shift(self._memory):
+            return False
+        # moving a quantised cache crashes unless its heads suit the rotation that llama.cpp applies to it
+        type_k = llama.context_params.type_k
+        head = llama_cpp.llama_model_n_embd(model) // max(1, llama_cpp.llama_model_n_head(model))
+        quantised_ok = head % 64 == 0 and not os.environ.get("LLAMA_ATTN_ROT_DISABLE")
+        return type_k in _PLAIN_TYPES or (type_k not in _NO_SHIFT_TYPES and quantised_ok)
 
     def _logits(self, context: Any) -> Logits:
         address = _logits_address(context, -1)
         if address != self._view_address:
             if not address:
                 raise EngineError("llama.cpp has no logits for the last token")
-            buffer = (ctypes.c_float * self.n_vocab).from_address(address)
-            self._view = np.frombuffer(buffer, dtype=np.float32)
+            row = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
+            self._view = np.ctypeslib.as_array(row, (self.n_vocab,))
             self._view_address = address
-        return self._view
+        self._shared.row = self._seq
+        return self._view.copy() if self._shared.has_forks else self._view
 
 
 class _Fork(LlamaEngine):
-    """An engine in a further sequence; it keeps its own record, and its logits are copies."""
+    """An engine in a further sequence; it keeps its own record. Its sequence is freed with it."""
 
     def __init__(self, parent: LlamaEngine, seq: int) -> None:
-        self._shared = parent._shared
-        self._seq = seq
+        self._prepare(parent._shared, seq, parent.n_ctx)
         self._own: NDArray[np.intc] = np.zeros(parent.n_ctx, dtype=np.intc)
         self._n = parent._held()
         self._own[: self._n] = parent.tokens
-        self.n_ctx, self.n_vocab = parent.n_ctx, parent.n_vocab
-        self._prepare(self._shared.llama)
+        self._free = weakref.finalize(self, parent._shared.give_back, seq)
         llama_cpp.llama_memory_seq_rm(self._memory, seq, -1, -1)
         llama_cpp.llama_memory_seq_cp(self._memory, parent._seq, seq, -1, -1)
 
@@ -339,11 +363,13 @@ class _Fork(LlamaEngine):
 
     def close(self) -> None:
         """Give the sequence back; the parent lives on."""
-        with self._shared.call:
-            if not self._closed and self._shared.llama._ctx.ctx is not None:
-                llama_cpp.llama_memory_seq_rm(self._memory, self._seq, -1, -1)
-                self._shared.free.append(self._seq)
-            self._closed = True
+        self._closed = True
+        self._free()
+
+    def _context(self) -> Any:
+        if self._closed:
+            raise EngineError("this fork is closed")
+        return self._shared.context()
 
     def _held(self) -> int:
         return self._n
@@ -358,6 +384,3 @@ class _Fork(LlamaEngine):
 
     def _forget(self, n: int) -> None:
         self._n = n
-
-    def _logits(self, context: Any) -> Logits:
-        return super()._logits(context).copy()

@@ -1,55 +1,91 @@
 """SamplerSettings as llama.cpp's own sampler chain: the fast picker.
 
-The chain reads the logits of the last decoded token from the context, so the picker ignores the array it
-is given; a strategy that writes into that array in place is seen all the same. Its draws come from
-llama.cpp's generator, so they differ from the numpy picker's for the same seed.
+The chain reads the logits of the last decoded token from the context, so a strategy that writes into that
+row in place is seen. Where another engine has decoded since, the chain is run on the logits it is given.
+Its draws come from llama.cpp's generator, so they differ from the numpy picker's for the same seed.
 """
 
 from __future__ import annotations
 
+import ctypes
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import llama_cpp
+import numpy as np
 
 from ..engine import Logits
 from ..errors import EngineError
 from ..samplers import SamplerSettings
 
-__all__ = ["LlamaChain"]
+__all__ = ["LlamaChain", "build_chain"]
+
+_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
+
+
+class _Source(Protocol):
+    """What of an engine is needed here."""
+
+    n_vocab: int
+
+    @property
+    def lock(self) -> AbstractContextManager[object]: ...
+    def newest_row(self) -> Any: ...
 
 
 class LlamaChain:
-    """A picker around a C sampler chain; ``context`` returns the live context that has logits.
+    """A picker around a C sampler chain for the logits of the engine ``source``.
 
     ``history`` are the tokens before the first draw, which the penalties count; every token drawn is
     counted by llama.cpp itself.
     """
 
     def __init__(
-        self,
-        context: Callable[[], Any],
-        n_vocab: int,
-        settings: SamplerSettings,
-        seed: int,
-        history: Sequence[int] = (),
+        self, source: _Source, settings: SamplerSettings, seed: int, history: Sequence[int] = ()
     ) -> None:
-        self._context = context
-        self._chain = build_chain(settings, seed, n_vocab)
+        self._lock, self._newest_row, self._n_vocab = source.lock, source.newest_row, source.n_vocab
+        self._chain = build_chain(settings, seed, source.n_vocab)
         self._free = weakref.finalize(self, llama_cpp.llama_sampler_free, self._chain)
+        self._sample = llama_cpp.llama_sampler_sample
         if settings.penalizes:
             for token in history[-settings.penalty_last_n :]:
                 llama_cpp.llama_sampler_accept(self._chain, token)
 
     def __call__(self, tokens: Sequence[int], logits: Logits) -> int:
-        """Draw the next token from the logits of the last decoded token."""
-        token: int = llama_cpp.llama_sampler_sample(self._chain, self._context(), -1)
+        """Draw the next token."""
+        with self._lock:
+            context = self._newest_row()
+            if context is None or self._chain is None:
+                return self._pick_from(logits)
+            token: int = self._sample(self._chain, context, -1)
+            return token
+
+    def _pick_from(self, logits: Logits) -> int:
+        """Run the chain on an array: slower by a copy, for engines that take turns on one context."""
+        if self._chain is None:
+            raise EngineError("this picker is closed")
+        if getattr(logits, "shape", None) != (self._n_vocab,):
+            raise EngineError("there are no logits to choose from; extend the engine first")
+        candidates = np.zeros(self._n_vocab, dtype=_CANDIDATE)
+        candidates["id"], candidates["logit"] = np.arange(self._n_vocab), logits
+        array = llama_cpp.llama_token_data_array(
+            data=candidates.ctypes.data_as(llama_cpp.llama_token_data_p),
+            size=self._n_vocab,
+            selected=-1,
+            sorted=False,
+        )
+        llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
+        token: int = array.data[array.selected].id
+        llama_cpp.llama_sampler_accept(self._chain, token)
         return token
 
     def close(self) -> None:
         """Free the chain; a second call does nothing."""
-        self._free()
+        with self._lock:
+            self._chain = None
+            self._free()
 
 
 def build_chain(settings: SamplerSettings, seed: int, n_vocab: int) -> Any:
@@ -71,7 +107,7 @@ def build_chain(settings: SamplerSettings, seed: int, n_vocab: int) -> Any:
                 settings.presence_penalty or 0.0,
             )
         )
-    if settings.top_k is not None and settings.top_k > 0:
+    if settings.top_k is not None and 0 < settings.top_k < n_vocab:
         add(llama_cpp.llama_sampler_init_top_k(settings.top_k))
     if settings.top_p is not None and settings.top_p < 1:
         add(llama_cpp.llama_sampler_init_top_p(settings.top_p, 1))

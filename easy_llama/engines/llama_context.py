@@ -45,8 +45,9 @@ class Wishes:
         _check_integer("n_gpu_layers", self.n_gpu_layers, -1, 100_000)
         _check_integer("n_threads", self.n_threads, 1, min(512, os.cpu_count() or 1))
         base = self.rope_freq_base
-        if base is not None and not (isinstance(base, (int, float)) and 0 < base < 1e15):
-            raise SettingsError(f"rope_freq_base must be a positive number or None; got {base!r}")
+        is_number = isinstance(base, (int, float)) and not isinstance(base, bool)
+        if base is not None and not (is_number and 1 <= base < 1e15):
+            raise SettingsError(f"rope_freq_base must be a number of at least 1, or None; got {base!r}")
 
 
 def _check_integer(name: str, value: object, low: int, high: int) -> None:
@@ -102,8 +103,8 @@ def _rope_base(header: GGUFHeader, wishes: Wishes, n_ctx: int, native: int) -> f
     if wishes.rope_freq_base is not None:
         return float(wishes.rope_freq_base)
     ratio = n_ctx / native
-    if ratio <= 1:
-        return 0.0
+    if ratio <= 1 or not head_size(header):
+        return 0.0  # nothing to stretch, or a recurrent model, which has no positions
     base = header.get("rope.freq_base")
     if not isinstance(base, (int, float)):
         raise SettingsError(

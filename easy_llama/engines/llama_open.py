@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +21,7 @@ import numpy as np
 import psutil
 from jinja2 import TemplateError
 from llama_cpp import Llama, _internals
+from llama_cpp import llama as llama_module
 
 from ..errors import EasyLlamaWarning, ModelFileError, SettingsError
 from .gguf import GGUFHeader
@@ -28,6 +32,9 @@ __all__ = ["F16", "Q8_0", "ContextOptions", "head_size", "kv_cache_bytes", "open
 F16, Q8_0 = 1, 8
 _KV_BYTES = {F16: 2.0, Q8_0: 34 / 32}  # bytes of one number in the cache
 N_SEQ_MAX = 16
+MIN_CELLS = 256  # llama.cpp rounds up to multiples of this
+
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def open_llama(header: GGUFHeader, options: ContextOptions) -> Llama:
     """
     install_log()
     show_log(options.verbose)
-    with collected_log() as errors:
+    with _loading, collected_log() as errors, _without_redirection():
         try:
             llama = _load(header.path, options)
         except Exception as error:  # Llama has no error type of its own
@@ -106,6 +113,24 @@ def open_llama(header: GGUFHeader, options: ContextOptions) -> Llama:
     return llama
 
 
+@contextmanager
+def _without_redirection() -> Iterator[None]:
+    """Keep llama-cpp-python from pointing the process's stdout and stderr to nowhere while it loads.
+
+    It does that to hide llama.cpp's log, which is silent here anyway, and what other threads print in the
+    meantime would be lost.
+    """
+    modules = (llama_module, _internals)
+    redirection = _internals.suppress_stdout_stderr
+    for module in modules:
+        module.suppress_stdout_stderr = lambda disable=True: nullcontext()
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.suppress_stdout_stderr = redirection
+
+
 def _load(path: Path, options: ContextOptions) -> Llama:
     n_threads = options.n_threads or default_threads()
 
@@ -113,7 +138,7 @@ def _load(path: Path, options: ContextOptions) -> Llama:
         return kind(
             str(path),
             n_gpu_layers=options.n_gpu_layers,
-            n_ctx=min(options.n_ctx, options.n_batch),
+            n_ctx=MIN_CELLS,
             n_batch=options.n_batch,
             n_threads=n_threads,
             n_threads_batch=n_threads,
@@ -154,8 +179,8 @@ def _replace_context(llama: Llama, options: ContextOptions) -> None:
     """
     llama._ctx.close()
     params = llama.context_params
-    params.n_ctx = options.n_ctx
-    params.n_batch = min(options.n_batch, options.n_ctx)
+    params.n_ctx = max(options.n_ctx, MIN_CELLS)  # below the number of sequences llama.cpp aborts
+    params.n_batch = min(options.n_batch, params.n_ctx)
     params.n_ubatch = min(params.n_batch, params.n_ubatch)
     params.n_seq_max = N_SEQ_MAX
     params.kv_unified = True

@@ -7,7 +7,9 @@ Facts behind it: ``Llama.tokenize`` allocates by the trained context on every ca
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from operator import index
 from typing import Any
@@ -26,12 +28,13 @@ class _Pieces(dict[int, bytes]):
     """token -> its bytes, asked for once. Holds the Llama and not the tokenizer: a cycle would keep the
     model in memory until the garbage collector runs."""
 
-    def __init__(self, llama: Llama) -> None:
+    def __init__(self, llama: Llama, lock: AbstractContextManager[object]) -> None:
         super().__init__()
-        self._llama = llama
+        self._llama, self._lock = llama, lock
 
     def __missing__(self, token: int) -> bytes:
-        piece = self[token] = _read_piece(self._llama, token)
+        with self._lock:
+            piece = self[token] = _read_piece(self._llama, token)
         return piece
 
 
@@ -43,8 +46,9 @@ def _vocab_of(llama: Llama) -> Any:
 
 def check_token(token: Any, n_vocab: int) -> int:
     """Return ``token`` as an int; PromptError unless it is in the vocabulary (libllama would abort)."""
-    if not isinstance(token, bool) and hasattr(token, "__index__") and 0 <= index(token) < n_vocab:
-        return index(token)
+    with suppress(TypeError):
+        if not isinstance(token, bool) and 0 <= index(token) < n_vocab:
+            return index(token)
     raise PromptError(f"the token id {token!r} is not an int from 0 to {n_vocab - 1}")
 
 
@@ -64,13 +68,15 @@ class LlamaTokenizer:
     """Text to token ids and token ids to bytes, for one loaded model.
 
     ``piece(token)`` returns the bytes a token adds to the text; control tokens such as ``<|im_end|>``
-    add none.
+    add none. ``lock`` is held during calls into libllama; it is the engine's, so that a model is not
+    unloaded under them.
     """
 
-    def __init__(self, llama: Llama) -> None:
+    def __init__(self, llama: Llama, lock: AbstractContextManager[object] | None = None) -> None:
         self._llama = llama
+        self._lock = lock or threading.RLock()
         self.n_vocab = llama.n_vocab()
-        self.piece = _Pieces(llama).__getitem__
+        self.piece = _Pieces(llama, self._lock).__getitem__
 
     @property
     def _vocab(self) -> Any:
@@ -86,7 +92,8 @@ class LlamaTokenizer:
         size = len(data) + 2
         while True:
             buffer = (llama_cpp.llama_token * size)()
-            n = llama_cpp.llama_tokenize(self._vocab, data, len(data), buffer, size, bos, special)
+            with self._lock:
+                n = llama_cpp.llama_tokenize(self._vocab, data, len(data), buffer, size, bos, special)
             if n >= 0:
                 return self._without_double_bos(buffer[:n]) if bos else buffer[:n]
             size = -n
@@ -97,33 +104,40 @@ class LlamaTokenizer:
             return tokens[1:]
         return tokens
 
-    def decode(self, tokens: list[int], *, special: bool = False) -> bytes:
+    def decode(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
         """Return the bytes of ``tokens``; ``special`` writes control tokens out as text."""
-        if special:
-            return b"".join(_read_piece(self._llama, token, special=True) for token in tokens)
-        return b"".join(map(self.piece, tokens))
+        ids = [check_token(token, self.n_vocab) for token in tokens]
+        with self._lock:
+            _vocab_of(self._llama)  # raises when the model is gone, also where all pieces are known
+            if special:
+                return b"".join(_read_piece(self._llama, token, special=True) for token in ids)
+            return b"".join(map(self.piece, ids))
 
     @cached_property
     def end_tokens(self) -> frozenset[int]:
         """All tokens that end a generation: end of sequence, of turn, of message."""
-        is_end, vocab = llama_cpp.llama_vocab_is_eog, self._vocab
-        return frozenset(token for token in range(self.n_vocab) if is_end(vocab, token))
+        with self._lock:
+            is_end, vocab = llama_cpp.llama_vocab_is_eog, self._vocab
+            return frozenset(token for token in range(self.n_vocab) if is_end(vocab, token))
 
     @cached_property
     def texts(self) -> list[str]:
         """The raw vocabulary text of every token, such as ``Ġmeow`` or ``▁me``."""
-        read, vocab = llama_cpp.llama_vocab_get_text, self._vocab
-        return [read(vocab, token).decode("utf-8", "replace") for token in range(self.n_vocab)]
+        with self._lock:
+            read, vocab = llama_cpp.llama_vocab_get_text, self._vocab
+            return [read(vocab, token).decode("utf-8", "replace") for token in range(self.n_vocab)]
 
     def special_token(self, name: str) -> int | None:
         """Return the id of ``bos``, ``eos``, ``eot``, ``nl``, ``sep``, ``fim_pre``, ... or None."""
-        token: int = getattr(llama_cpp, f"llama_vocab_{name}")(self._vocab)
+        with self._lock:
+            token: int = getattr(llama_cpp, f"llama_vocab_{name}")(self._vocab)
         return None if token == _NO_TOKEN else token
 
     def is_control(self, token: int) -> bool:
         """Whether ``token`` is markup that adds no text."""
         check_token(token, self.n_vocab)
-        return bool(llama_cpp.llama_vocab_is_control(self._vocab, token))
+        with self._lock:
+            return bool(llama_cpp.llama_vocab_is_control(self._vocab, token))
 
     def resolve_stops(self, stops: Sequence[str | int]) -> tuple[frozenset[int], list[str]]:
         """Return the tokens and the texts that end a generation.
