@@ -1,7 +1,9 @@
 """``python -m benchmarks.generate``: what Model.stream costs beside llama-cpp-python and a plain loop.
 
-One process, one thread, the bundled model, the same settings. The contenders take turns in every round; a
-number is the median over the rounds of what a token takes more than in the plain loop of the same round.
+One process, one thread, the bundled model, the same settings; the contenders take turns in every round.
+Two numbers for each: microseconds a token by the clock, and those of them spent outside ``llama_decode``.
+The second is what a wrapper adds; it can be told from the first on a noisy machine, where the
+computation itself varies by more than any wrapper costs.
 """
 
 from __future__ import annotations
@@ -11,30 +13,52 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import llama_cpp
 
 import easy_llama as ez
 from easy_llama.engine import prefill
+from easy_llama.engines import llama as llama_engine
 
 PROMPT = "Once upon a time"
 STOPS = ["<never>", "\n\nUser:"]
 
-Contender = Callable[[], Iterator[object]]
+Contender = Callable[[ez.Model], Iterator[int]]
+"""Yields the number of tokens generated so far, at least once for every few of them."""
+
+
+class DecodeClock:
+    """Counts the seconds that every contender spends inside ``llama_decode``, each by the same wrapper."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._decode = llama_cpp.llama_decode
+
+    def __call__(self, context: Any, batch: Any) -> int:
+        """Decode ``batch`` and count the time."""
+        start = time.perf_counter()
+        status: int = self._decode(context, batch)
+        self.seconds += time.perf_counter() - start
+        return status
+
+    def install(self) -> None:
+        """Stand in for ``llama_decode`` wherever it is called from."""
+        setattr(llama_cpp.llama_cpp, "llama_decode", self)  # noqa: B010  # another package's name
+        setattr(llama_engine, "_decode", self)  # noqa: B010
 
 
 def plain_loop(model: ez.Model) -> Iterator[int]:
     """The least that generates: decode and sample, nothing else."""
-    engine, settings = model.engine, ez.samplers.DefaultSampling
+    engine = model.engine
     prefill(engine, model.tokenize(PROMPT))
-    chain = engine.picker(settings, 1)
-    context, batch = engine._context(), engine._one
-    decode, sample = llama_cpp.llama_decode, llama_cpp.llama_sampler_sample
-    put, struct = batch.put, batch.struct
-    position = len(engine.tokens)
+    chain = engine.picker(ez.samplers.DefaultSampling, 1)
+    context, put, struct = engine._context(), engine._one.put, engine._one.struct
+    decode, sample = llama_engine._decode, llama_cpp.llama_sampler_sample
+    start = position = len(engine.tokens)
     while True:
         token = sample(chain._chain, context, -1)
-        yield token
+        yield position - start + 1
         put(token, position)
         decode(context, struct)
         position += 1
@@ -42,47 +66,67 @@ def plain_loop(model: ez.Model) -> Iterator[int]:
 
 def llama_generate(model: ez.Model) -> Iterator[int]:
     """llama-cpp-python's generator of token ids."""
-    yield from model.llama.generate(model.tokenize(PROMPT))
+    for n, _ in enumerate(model.llama.generate(model.tokenize(PROMPT)), 1):
+        yield n
 
 
-def stream(model: ez.Model) -> Iterator[object]:
-    """Model.stream: text, stops, dicts, statistics."""
-    yield from model.stream(PROMPT, stops=STOPS)
+def stream(model: ez.Model) -> Iterator[int]:
+    """Model.stream: text, two stop strings, dicts, statistics."""
+    generation = model.generation(PROMPT, STOPS)
+    for _ in model._chunks(generation):
+        yield len(generation.tokens)
 
 
-def seconds_at(run: Iterator[object], marks: list[int]) -> list[float]:
-    """Return the clock after each of the given numbers of steps."""
-    times, wanted = [], set(marks)
-    for n, _ in enumerate(run, 1):
-        if n in wanted:
-            times.append(time.perf_counter())
-        if n == marks[-1]:
-            break
-    assert len(times) == len(marks), "a contender ended early"
-    return times
+CONTENDERS: dict[str, Contender] = {
+    "plain loop": plain_loop,
+    "llama_cpp Llama.generate": llama_generate,
+    "easy_llama Model.stream": stream,
+}
 
 
-def measure(contenders: dict[str, Contender], windows: list[tuple[int, int]], rounds: int) -> None:
+def marks_of(run: Iterator[int], marks: list[int], decode: DecodeClock) -> list[tuple[int, float, float]]:
+    """Return (tokens, clock, seconds in llama_decode) when each mark is first reached."""
+    found: list[tuple[int, float, float]] = []
+    for n in run:
+        if n >= marks[len(found)]:
+            found.append((n, time.perf_counter(), decode.seconds))
+            if len(found) == len(marks):
+                break
+    assert len(found) == len(marks), "a contender ended early"
+    return found
+
+
+def measure(model: ez.Model, decode: DecodeClock, windows: list[tuple[int, int]], rounds: int) -> None:
     """Print the cost of a token in every window of a generation."""
     marks = sorted({mark for window in windows for mark in window})
-    cost: dict[str, dict[tuple[int, int], list[float]]] = {
-        name: {window: [] for window in windows} for name in contenders
-    }
+    wall: dict[tuple[str, int], list[float]] = {}
+    outside: dict[tuple[str, int], list[float]] = {}
     for i in range(rounds + 1):
-        for name, contender in contenders.items():
-            clock = dict(zip(marks, seconds_at(contender(), marks), strict=True))
-            if i:  # the first round warms up
-                for a, b in windows:
-                    cost[name][a, b].append((clock[b] - clock[a]) / (b - a) * 1e6)
-    base = next(iter(contenders))
-    for window in windows:
-        print(f"\ntokens {window[0]} to {window[1]}, {rounds} rounds, us per token")
-        print(f"{'':28}{'median':>9}{'over the plain loop: median':>30}{'quartiles':>18}")
-        for name in contenders:
-            extra = [x - y for x, y in zip(cost[name][window], cost[base][window], strict=True)]
-            low, _, high = statistics.quantiles(extra, n=4)
-            median = statistics.median(cost[name][window])
-            print(f"{name:28}{median:9.1f}{statistics.median(extra):30.1f}{f'{low:.1f} .. {high:.1f}':>18}")
+        for name, contender in CONTENDERS.items():
+            found = dict(zip(marks, marks_of(contender(model), marks, decode), strict=True))
+            for w, (a, b) in enumerate(windows):
+                (n0, t0, d0), (n1, t1, d1) = found[a], found[b]
+                if i:  # the first round warms up
+                    wall.setdefault((name, w), []).append((t1 - t0) / (n1 - n0) * 1e6)
+                    outside.setdefault((name, w), []).append((t1 - t0 - (d1 - d0)) / (n1 - n0) * 1e6)
+    for w, window in enumerate(windows):
+        print(f"\ntokens {window[0]} to {window[1]}, {rounds} rounds, us a token: median (quartiles)")
+        for name in CONTENDERS:
+            print(f"  {name:26} clock {_spread(wall[name, w])}", end="   ")
+            print(f"outside llama_decode {_spread(outside[name, w])}")
+        peer, ours = (outside[name, w] for name in list(CONTENDERS)[1:])
+        print(
+            f"  stream over Llama.generate, round by round, outside llama_decode: {_spread(_minus(ours, peer))}"
+        )
+
+
+def _minus(left: list[float], right: list[float]) -> list[float]:
+    return [a - b for a, b in zip(left, right, strict=True)]
+
+
+def _spread(values: list[float]) -> str:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:8.1f} ({low:.1f} .. {high:.1f})"
 
 
 def main() -> None:
@@ -91,16 +135,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    decode = DecodeClock()
+    decode.install()
     with ez.Model(context_length=1536, n_threads=1) as model:
         # all contenders run for the same length: nothing ends a text
         model.tokenizer.__dict__["end_tokens"] = frozenset()
-        contenders: dict[str, Contender] = {
-            "plain loop": lambda: plain_loop(model),
-            "llama_cpp Llama.generate": lambda: llama_generate(model),
-            "easy_llama Model.stream": lambda: stream(model),
-        }
-        measure(contenders, [(1, 256)], args.rounds)
-        measure(contenders, [(1, 256), (768, 1024)], args.rounds)
+        measure(model, decode, [(1, 256)], args.rounds)
+        measure(model, decode, [(1, 256), (768, 1024)], args.rounds)
 
 
 if __name__ == "__main__":

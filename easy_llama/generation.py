@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import chain, islice
 from time import perf_counter
 from typing import Protocol
 
@@ -32,7 +33,8 @@ class Generation:
     """What follows ``prompt`` by ``decoder``, up to ``limit`` tokens, an end token or a stop string.
 
     Nothing happens until ``pieces`` is read. ``tokens`` are the tokens generated so far, ``stats`` is
-    complete when ``pieces`` has ended or was closed. ``piece`` gives the bytes of a token.
+    complete when ``pieces`` has ended or was closed, which ``on_end`` is told. ``piece`` gives the bytes of
+    a token.
     """
 
     def __init__(
@@ -45,54 +47,51 @@ class Generation:
         limit: int,
         finder: StopFinder | None,
         seed: int,
+        on_end: Callable[[Stats], None] = lambda stats: None,
     ) -> None:
         self._engine, self._piece, self._decoder, self._finder = engine, piece, decoder, finder
         self._prompt, self._end_tokens, self._limit = prompt, end_tokens, limit
+        self._on_end = on_end
         self.tokens: list[int] = []
         self.stats = Stats(seed=seed)
 
     def pieces(self) -> Generator[str, None, None]:
         """Yield the text in pieces of whole characters; the context is reserved meanwhile."""
-        engine, finder = self._engine, self._finder
+        engine, finder, clock = self._engine, self._finder, perf_counter
         with engine.session() as claim:
-            held = min(common_prefix(engine.tokens, self._prompt), len(self._prompt) - 1)
-            self.stats = replace(self.stats, reused=held)
-            tokens = self._counted(
-                self._decoder(engine, self._prompt, self._end_tokens, self._limit), engine.n_evaluated
-            )
+            tokens = self._decoder(engine, self._prompt, self._end_tokens, self._limit)
+            start = idle = 0.0
             try:
-                for text in text_pieces(tokens, self._piece, finder):
+                first = self._first(tokens)
+                start = clock()
+                for text in text_pieces(chain(first, tokens), self._piece, finder, self.tokens):
+                    away = clock()
                     yield text
                     claim()
+                    idle += clock() - away
                 stopped = (finder is not None and finder.found) or len(self.tokens) < self._limit
                 self.stats = replace(self.stats, finish_reason="stop" if stopped else "length")
             finally:
-                tokens.close()
+                close = getattr(tokens, "close", None)
+                if close is not None:
+                    close()
+                seconds = clock() - start - idle if start else 0.0
+                self.stats = replace(self.stats, generated=len(self.tokens), generate_seconds=seconds)
+                self._on_end(self.stats)
 
-    def _counted(self, tokens: Iterator[int], before: int) -> Generator[int, None, None]:
-        """Pass tokens on, keep them, and measure; the consumer's time between them is not counted."""
-        clock, keep = perf_counter, self.tokens.append
-        start, seconds = clock(), 0.0
+    def _first(self, tokens: Iterator[int]) -> list[int]:
+        """Read the first token, which evaluates the prompt, and note what that cost."""
+        before, start = self._engine.n_evaluated, perf_counter()
+        held = min(common_prefix(self._engine.tokens, self._prompt), len(self._prompt) - 1)
         try:
-            first = next(tokens, None)
+            return list(islice(tokens, 1))
         finally:
             self.stats = replace(
-                self.stats, evaluated=self._engine.n_evaluated - before, prompt_seconds=clock() - start
+                self.stats,
+                reused=held,
+                evaluated=self._engine.n_evaluated - before,
+                prompt_seconds=perf_counter() - start,
             )
-        if first is None:
-            return
-        keep(first)
-        try:
-            yield first
-            start = clock()
-            for token in tokens:
-                keep(token)
-                seconds += clock() - start
-                yield token
-                start = clock()
-            seconds += clock() - start
-        finally:
-            self.stats = replace(self.stats, generated=len(self.tokens), generate_seconds=seconds)
 
     def tokens_of(self, text: str) -> tuple[list[int], str]:
         """Return the generated tokens that ``text`` begins with, and the rest of it that they don't cover.

@@ -270,7 +270,7 @@ class Model:
         Raises PromptError, ExceededContextLengthException with both counts, EngineBusyError inside an
         unfinished stream, KeyboardInterrupt within 0.2 s of Ctrl-C.
         """
-        return "".join(self._read(self.generation(prompt, stops, sampler)))
+        return "".join(self.generation(prompt, stops, sampler).pieces())
 
     def stream(
         self, prompt: Prompt, stops: Stops = (), sampler: SamplerSettings = DefaultSampling
@@ -284,7 +284,7 @@ class Model:
         return self._chunks(self.generation(prompt, stops, sampler))
 
     def _chunks(self, generation: Generation) -> Generator[Chunk, None, None]:
-        pieces = self._read(generation)
+        pieces = generation.pieces()
         try:
             for text in pieces:
                 yield {"choices": [{"text": text, "index": 0, "finish_reason": None}]}
@@ -309,7 +309,7 @@ class Model:
         out = sys.stdout if file is None else file
         generation, pieces = self.generation(prompt, stops, sampler), []
         try:
-            for text in self._read(generation):
+            for text in generation.pieces():
                 pieces.append(text)
                 out.write(text)
                 if flush:
@@ -337,13 +337,11 @@ class Model:
             sampler.limit(self.context_length - len(tokens)),
             StopFinder(texts) if texts else None,
             seed,
+            self._note,
         )
 
-    def _read(self, generation: Generation) -> Generator[str, None, None]:
-        try:
-            yield from generation.pieces()
-        finally:
-            self.stats = generation.stats
+    def _note(self, stats: Stats) -> None:
+        self.stats = stats
 
     def ingest(self, text: Prompt) -> None:
         """Evaluate ``text`` now, so that generations that begin with it start at once."""

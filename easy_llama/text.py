@@ -59,24 +59,29 @@ class StopFinder:
 
 
 def text_pieces(
-    tokens: Iterable[int], piece: Callable[[int], bytes], finder: StopFinder | None = None
+    tokens: Iterable[int],
+    piece: Callable[[int], bytes],
+    finder: StopFinder | None = None,
+    seen: list[int] | None = None,
 ) -> Iterator[str]:
     """Yield the text of ``tokens`` in pieces that stay, ending before the first stop string.
 
-    ``piece`` returns the bytes of a token. Bytes that are not UTF-8 become U+FFFD; a character that is
-    not complete when the tokens end is left out. When ``finder`` has found a stop string, ``tokens`` is
-    not asked for more.
+    ``piece`` returns the bytes of a token; ``seen`` collects the tokens as they are read. Bytes that are
+    not UTF-8 become U+FFFD; a character that is not complete when the tokens end is left out. When
+    ``finder`` has found a stop string, ``tokens`` is not asked for more.
     """
-    decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-    if finder is None:
-        for token in tokens:
-            if text := decode(piece(token)):
-                yield text
-        return
+    see = (seen if seen is not None else list[int]()).append
+    decode, pending = codecs.utf_8_decode, b""
     for token in tokens:
-        if text := finder.push(decode(piece(token))):
+        see(token)
+        data = pending + piece(token) if pending else piece(token)
+        text, n_used = decode(data, "replace", False)
+        pending = data[n_used:]
+        if finder is not None:
+            text = finder.push(text)
+        if text:
             yield text
-        if finder.found:
+        if finder is not None and finder.found:
             return
-    if text := finder.finish():
+    if finder is not None and (text := finder.finish()):
         yield text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..engine import Engine, Picker, prefill
@@ -27,22 +27,36 @@ class Sampling:
         """
         if limit < 1:
             return
-        extend, tokens = engine.extend, list(prompt)
         logits = prefill(engine, prompt)
         pick = picker_for(engine, self.settings, self.seed, prompt)
         try:
-            for n in range(1, limit + 1):
-                token = pick(tokens, logits)
+            token = pick(prompt, logits)
+            advance = _advance(engine, pick, list(prompt))
+            for _ in range(limit - 1):
                 if token in end_tokens:
                     return
-                tokens.append(token)
                 yield token
-                if n < limit:
-                    logits = extend((token,))
+                token = advance(token)
+            if token not in end_tokens:
+                yield token
         finally:
             close = getattr(pick, "close", None)  # llama.cpp's chain is freed at once, not at some time
             if close is not None:
                 close()
+
+
+def _advance(engine: Engine, pick: Picker, tokens: list[int]) -> Callable[[int], int]:
+    """Return the function that evaluates a token and picks the next; engines may have a faster one."""
+    native = getattr(engine, "advance", None)
+    fast: Callable[[int], int] | None = native(pick) if native is not None else None
+    if fast is not None:
+        return fast
+
+    def evaluate_and_pick(token: int) -> int:
+        tokens.append(token)
+        return pick(tokens, engine.extend((token,)))
+
+    return evaluate_and_pick
 
 
 def picker_for(engine: Engine, settings: SamplerSettings, seed: int, history: Sequence[int]) -> Picker:

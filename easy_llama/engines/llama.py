@@ -20,7 +20,7 @@ import numpy as np
 from llama_cpp import Llama
 from numpy.typing import NDArray
 
-from ..engine import Logits
+from ..engine import Logits, Picker
 from ..errors import EngineError, ExceededContextLengthException, ModelUnloadedException, PromptError
 from ..samplers import SamplerSettings
 from .llama_batch import Batch, OneToken
@@ -45,8 +45,8 @@ _logits_address: Callable[[Any, int], int | None] = ctypes.CFUNCTYPE(
 class LlamaEngine:
     """Evaluates tokens with llama.cpp and remembers them in its key-value cache.
 
-    ``n_evaluated`` counts every token evaluated through this engine and its forks, ``seconds`` the time
-    that took. Calls are safe from several threads; ``session()`` keeps a whole generation together.
+    ``n_evaluated`` counts every token evaluated through this engine and its forks. Calls are safe from
+    several threads; ``session()`` keeps a whole generation together.
     """
 
     def __init__(self, llama: Llama, *, n_ctx: int | None = None) -> None:
@@ -91,11 +91,6 @@ class LlamaEngine:
         return self._shared.n_evaluated
 
     @property
-    def seconds(self) -> float:
-        """How long that took, in seconds inside llama.cpp."""
-        return self._shared.seconds
-
-    @property
     def tokens(self) -> list[int]:
         """The tokens this engine holds, a copy."""
         llama = self._shared.llama
@@ -127,27 +122,50 @@ class LlamaEngine:
             return self._logits(context)
 
     def _extend_one(self, token: int) -> Logits:
-        """``extend`` for one token at a time: every microsecond here is paid for each token of a text."""
-        shared = self._shared
-        with shared.lock:
-            context, held = self._context(), self._held()
-            if not (0 <= token < self.n_vocab and held < self.n_ctx):
-                self._check((token,), held)
-            shared.row = None
-            self._one.put(token, held)
-            start = perf_counter()
-            try:
-                status = _decode(context, self._one.struct)
-                if status:
-                    raise self._failure(status)
-                self._record_one(token, held)
-            except KeyboardInterrupt:
-                self._drop_unrecorded()
-                raise
-            seconds = perf_counter() - start
-            shared.seconds += seconds
-            self._slow = seconds > _GUARD_ABOVE
+        """``extend`` for one token at a time."""
+        with self._shared.lock:
+            context = self._step(token)
+            self._shared.llama._requires_eval = False
             return self._logits(context)
+
+    def _step(self, token: int) -> Any:
+        """Evaluate one token and return the context; every microsecond here is paid for each token of a
+        text. Hold the lock."""
+        shared, held = self._shared, self._held()
+        context = shared.llama._ctx.ctx
+        if context is None or self._closed or not 0 <= token < self.n_vocab or held >= self.n_ctx:
+            self._context()
+            self._check((token,), held)
+        shared.row = None
+        self._one.put(token, held)
+        start = 0.0 if held & 15 else perf_counter()  # now and then is enough to notice a slow model
+        try:
+            status = _decode(context, self._one.struct)
+            if status:
+                raise self._failure(status)
+            self._record_one(token, held)
+        except KeyboardInterrupt:
+            self._drop_unrecorded()
+            raise
+        if start:
+            self._slow = perf_counter() - start > _GUARD_ABOVE
+        shared.row = self._seq
+        return context
+
+    def advance(self, picker: Picker) -> Callable[[int], int] | None:
+        """Return a function that evaluates a token and picks the next, where ``picker`` is a chain of
+        this engine: the same as ``extend`` and ``picker``, with one turn at the lock and no array."""
+        if not (isinstance(picker, LlamaChain) and picker.source is self):
+            return None
+        lock, step, draw = self._shared.lock, self._step, picker.draw
+
+        def evaluate_and_pick(token: int) -> int:
+            if self._slow:  # then a microsecond is nothing, and Ctrl-C must be able to interrupt
+                return picker((), self.extend((token,)))
+            with lock:
+                return draw(step(token))
+
+        return evaluate_and_pick
 
     def rollback(self, n: int) -> None:
         """Keep the first ``n`` tokens; re-evaluates them where the memory can't be cut (recurrent models,
@@ -237,7 +255,6 @@ class LlamaEngine:
         llama = self._shared.llama
         llama.input_ids[held] = token
         llama.n_tokens = held + 1
-        llama._requires_eval = False
         self._shared.n_evaluated += 1
 
     def _forget(self, n: int) -> None:
@@ -278,9 +295,7 @@ class LlamaEngine:
                 self._batch.fill(part, held, logits=held + len(part) == len(whole))
                 start = perf_counter()
                 status = _decode(context, self._batch.struct)
-                seconds = perf_counter() - start
-                self._shared.seconds += seconds
-                self._slow = seconds > _GUARD_ABOVE * len(part)
+                self._slow = perf_counter() - start > _GUARD_ABOVE * len(part)
                 if status == _ABORTED and self._has_state:
                     self._clear()
                 elif status == _ABORTED:

@@ -45,6 +45,7 @@ class LlamaChain:
     def __init__(
         self, source: _Source, settings: SamplerSettings, seed: int, history: Sequence[int] = ()
     ) -> None:
+        self.source = source
         self._lock, self._newest_row, self._n_vocab = source.lock, source.newest_row, source.n_vocab
         self._chain = build_chain(settings, seed, source.n_vocab)
         self._free = weakref.finalize(self, llama_cpp.llama_sampler_free, self._chain)
@@ -57,10 +58,14 @@ class LlamaChain:
         """Draw the next token."""
         with self._lock:
             context = self._newest_row()
-            if context is None or self._chain is None:
-                return self._pick_from(logits)
-            token: int = self._sample(self._chain, context, -1)
-            return token
+            return self._pick_from(logits) if context is None else self.draw(context)
+
+    def draw(self, context: Any) -> int:
+        """Draw from the newest row of ``context``, which must have one; hold the source's lock."""
+        if self._chain is None:
+            raise EngineError("this picker is closed")
+        token: int = self._sample(self._chain, context, -1)
+        return token
 
     def _pick_from(self, logits: Logits) -> int:
         """Run the chain on an array: slower by a copy, for engines that take turns on one context."""

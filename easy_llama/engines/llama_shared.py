@@ -31,7 +31,6 @@ class SharedContext:
         self.llama = llama
         self.lock = threading.RLock()
         self.n_evaluated = 0
-        self.seconds = 0.0
         self.row: int | None = None
         self.n_seq_max = int(llama_cpp.llama_n_seq_max(llama._ctx.ctx))
         self.free = list(range(self.n_seq_max - 1, 0, -1))
