@@ -115,9 +115,7 @@ def measure(model: ez.Model, decode: DecodeClock, windows: list[tuple[int, int]]
             print(f"  {name:26} clock {_spread(wall[name, w])}", end="   ")
             print(f"outside llama_decode {_spread(outside[name, w])}")
         peer, ours = (outside[name, w] for name in list(CONTENDERS)[1:])
-        print(
-            f"  stream over Llama.generate, round by round, outside llama_decode: {_spread(_minus(ours, peer))}"
-        )
+        print(f"  stream over Llama.generate, round by round: {_spread(_minus(ours, peer))}")
 
 
 def _minus(left: list[float], right: list[float]) -> list[float]:

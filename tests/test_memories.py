@@ -193,3 +193,35 @@ def test_an_interrupt_in_a_rollback_leaves_a_record_that_is_not_too_long(
     logits = prefill(engine, [*range(5, 11), 40]).copy()
     engine.rollback(0)
     assert np.allclose(prefill(engine, [*range(5, 11), 40]), logits, atol=2e-2)
+
+
+# --- moving the cache ----------------------------------------------------------------------------------
+
+
+def test_discarding_tokens_evaluates_nothing_and_goes_on(model: ez.Model) -> None:
+    engine, tokens = model.engine, model.tokenize("Once upon a time, there was a tiny hedgehog named Sonic.")
+    engine.extend(tokens)
+    before = engine.n_evaluated
+    assert engine.discard(3, 7)
+    assert engine.tokens == [*tokens[:3], *tokens[7:]]
+    assert engine.n_evaluated == before
+    logits = prefill(engine, [*engine.tokens, 5])
+    assert engine.n_evaluated == before + 1
+    assert np.isfinite(logits).all()
+    assert engine.discard(0, len(engine.tokens))
+    assert engine.tokens == []
+
+
+def test_where_discarding_would_crash_or_hurt_it_is_refused(model: ez.Model) -> None:
+    model.engine.extend([5, 6, 7, 8])
+    fork = model.engine.fork()
+    assert not model.engine.discard(1, 2), "a fork shares the cells"
+    assert not fork.discard(1, 2)
+    fork.close()
+    assert model.engine.discard(1, 2)
+    with pytest.raises(ez.errors.PromptError):
+        model.engine.discard(2, 9)
+    with ez.Model(quantize_kv_cache=True, n_threads=1) as quantised:
+        quantised.engine.extend([5, 6, 7, 8])
+        assert not quantised.engine.discard(1, 2), "heads of 32 and a q8_0 cache end the process"
+        assert quantised.engine.tokens == [5, 6, 7, 8]

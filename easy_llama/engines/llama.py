@@ -8,7 +8,6 @@ sequences of the same context that share the cells of their common prefix.
 from __future__ import annotations
 
 import ctypes
-import os
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -27,13 +26,12 @@ from .llama_batch import Batch, OneToken
 from .llama_chain import LlamaChain
 from .llama_interrupt import interruptible
 from .llama_shared import SharedContext
+from .llama_shift import can_shift
 
 __all__ = ["LlamaEngine"]
 
 _ABORTED = 2
 _GUARD_ABOVE = 0.05  # seconds; a single-token decode as slow as this is made interruptible too
-_PLAIN_TYPES = (0, 1)  # f32, f16: caches that can always be shifted
-_NO_SHIFT_TYPES = (30,)  # bf16: llama.cpp aborts
 
 _decode = llama_cpp.llama_decode
 # the same C function as llama_cpp's, but returning the address as a number: no pointer object each token
@@ -193,7 +191,8 @@ class LlamaEngine:
             held = self._held()
             if not 0 <= start <= stop <= held:
                 raise PromptError(f"can't discard tokens {start} to {stop}: the engine holds {held}")
-            if not self._can_shift():
+            # forks share the cells; a state has none, though llama.cpp says that it can shift
+            if self._shared.has_forks or self._has_state or not can_shift(self.llama, self._memory):
                 return False
             later = self.tokens[stop:]
             self._forget(start)
@@ -333,18 +332,6 @@ class LlamaEngine:
             oldest = int(llama_cpp.llama_memory_seq_pos_min(self._memory, self._seq))
             return oldest <= max(0, n - self._n_swa)
         return True
-
-    def _can_shift(self) -> bool:
-        llama, model = self._shared.llama, self._shared.llama._model.model
-        if self._shared.has_forks or self._has_state:
-            return False  # forks share the cells; a state has none, though llama.cpp says it can shift
-        if not llama_cpp.llama_memory_can_shift(self._memory):
-            return False
-        # moving a quantised cache crashes unless its heads suit the rotation that llama.cpp applies to it
-        type_k = llama.context_params.type_k
-        head = llama_cpp.llama_model_n_embd(model) // max(1, llama_cpp.llama_model_n_head(model))
-        quantised_ok = head % 64 == 0 and not os.environ.get("LLAMA_ATTN_ROT_DISABLE")
-        return type_k in _PLAIN_TYPES or (type_k not in _NO_SHIFT_TYPES and quantised_ok)
 
     def _logits(self, context: Any) -> Logits:
         address = _logits_address(context, -1)
