@@ -8,10 +8,11 @@ Importing this package loads neither llama_cpp nor torch; they come with the fir
 
 from __future__ import annotations
 
-from . import decoding, errors, formats, model, samplers, steps
+from . import decoding, errors, formats, model, samplers, steps, thread
 from .errors import EasyLlamaError
 from .model import Model
 from .samplers import SamplerSettings
+from .thread import Thread
 
 __version__ = "0.1.0"
 
@@ -19,6 +20,7 @@ __all__ = [
     "EasyLlamaError",
     "Model",
     "SamplerSettings",
+    "Thread",
     "__version__",
     "decoding",
     "errors",
@@ -26,4 +28,5 @@ __all__ = [
     "model",
     "samplers",
     "steps",
+    "thread",
 ]

@@ -60,7 +60,10 @@ class Engine(Protocol):
 class Tokenizer(Protocol):
     """Text to token ids, and token ids to bytes."""
 
-    end_tokens: frozenset[int]
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The tokens that end a generation."""
+        ...
 
     def encode(self, text: str, *, bos: bool = True, special: bool = True) -> list[int]:
         """Return the token ids of ``text``.

@@ -51,9 +51,9 @@ class ExceededContextLengthException(PromptError):
     ``n_tokens`` and ``context_length`` hold the two counts.
     """
 
-    def __init__(self, n_tokens: int, context_length: int) -> None:
+    def __init__(self, n_tokens: int, context_length: int, room: int = 1) -> None:
         super().__init__(
-            f"{n_tokens} tokens (and room for one more to generate) are needed, but the context holds "
+            f"{n_tokens} tokens (and room for {room} more to generate) are needed, but the context holds "
             f"{context_length}; shorten the prompt or load the model with a larger context_length"
         )
         self.n_tokens = n_tokens

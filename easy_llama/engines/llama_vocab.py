@@ -133,6 +133,12 @@ class LlamaTokenizer:
             token: int = getattr(llama_cpp, f"llama_vocab_{name}")(self._vocab)
         return None if token == _NO_TOKEN else token
 
+    def markers(self) -> tuple[str, str]:
+        """Return the texts of the beginning- and end-of-sequence tokens, "" where there are none."""
+        found = (self.special_token("bos"), self.special_token("eos"))
+        bos, eos = ("" if t is None else self.decode([t], special=True).decode() for t in found)
+        return bos, eos
+
     def is_control(self, token: int) -> bool:
         """Whether ``token`` is markup that adds no text."""
         check_token(token, self.n_vocab)

@@ -1,0 +1,138 @@
+"""How the messages of a thread become text and tokens: by a dictionary, or by a template rendered whole.
+
+Both give the same three things: the texts around a message, the text of a conversation, and its tokens, in
+which markup of the format is tokens and markup inside a content is plain text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from .errors import FormatError
+from .formats import Format
+from .message import Message, MessageEncoder
+
+if TYPE_CHECKING:
+    from .formats.derive import Derivation
+    from .formats.template import ChatTemplate
+
+__all__ = ["DictLayout", "Layout", "TemplateLayout"]
+
+
+class Layout(Protocol):
+    """The way messages are written for a model."""
+
+    stops: list[str | int]
+
+    def around(self, role: str, after: Message | None) -> tuple[str, str]:
+        """Return prefix and postfix of a message of ``role`` that follows ``after``."""
+        ...
+
+    def text(self, messages: Sequence[Message], *, generate: bool = True) -> str:
+        """Return the text of a conversation; ``generate`` ends with what precedes the bot's reply."""
+        ...
+
+    def tokens(self, messages: Sequence[Message], *, generate: bool = True) -> list[int]:
+        """Return the tokens of that text."""
+        ...
+
+
+class DictLayout:
+    """Messages written one after the other with the texts of a format dictionary."""
+
+    def __init__(self, format: Format, encoder: MessageEncoder) -> None:
+        self.format, self.encoder = format, encoder
+        self.stops: list[str | int] = list(format["stops"])
+
+    def around(self, role: str, after: Message | None) -> tuple[str, str]:
+        """Return prefix and postfix; see the protocol."""
+        prefix = str(self.format[f"{role}_prefix"])  # type: ignore[literal-required]  # one of three roles
+        if role == "user" and after is not None and after["role"] == "system" and after["content"]:
+            prefix = self.format.get("user_prefix_after_system", prefix)
+        return prefix, str(self.format[f"{role}_suffix"])  # type: ignore[literal-required]
+
+    def text(self, messages: Sequence[Message], *, generate: bool = True) -> str:
+        """Return the text; see the protocol."""
+        opening = self.format["bot_prefix"] if generate else ""
+        return "".join(message.as_string() for message in messages) + opening
+
+    def tokens(self, messages: Sequence[Message], *, generate: bool = True) -> list[int]:
+        """Return the tokens; see the protocol."""
+        return self.encoder.conversation(messages, self.format["bot_prefix"] if generate else "")
+
+
+class TemplateLayout:
+    """Messages written by a chat template that no dictionary can replace."""
+
+    def __init__(self, template: ChatTemplate, derived: Derivation, encoder: MessageEncoder) -> None:
+        self.template, self.encoder = template, encoder
+        self._refuses_system = derived.system == "refused"
+        self.stops: list[str | int] = []
+
+    def around(self, role: str, after: Message | None) -> tuple[str, str]:
+        """The template knows what stands around a message; the message does not."""
+        return "", ""
+
+    def text(self, messages: Sequence[Message], *, generate: bool = True) -> str:
+        """Return the text; see the protocol."""
+        return self.template.render(self._given(messages), generate=generate)
+
+    def tokens(self, messages: Sequence[Message], *, generate: bool = True) -> list[int]:
+        """Return the tokens; see the protocol.
+
+        The template is rendered a second time with marks in place of the contents, which shows where they
+        stand, so that their markup can be kept plain.
+        """
+        given = self._given(messages)
+        if not given:
+            return self.encoder.conversation([])
+        contents = [content for _, content in given]
+        marks = [f"Qm{i}x{len(given)}Q" for i in range(len(given))]
+        marked = [(role, mark) for (role, _), mark in zip(given, marks, strict=True)]
+        pieces = _between(self.template.render(marked, generate=generate), marks)
+        text = self.template.render(given, generate=generate)
+        if pieces is None or _woven(pieces, contents) != text:
+            return self._tokens_at_once(text, contents)
+        tokens = self.encoder.conversation([], pieces[0])
+        for content, markup in zip(contents, pieces[1:], strict=True):
+            tokens += self.encoder.text(content, special=False) + self.encoder.text(markup, special=True)
+        return tokens
+
+    def _tokens_at_once(self, text: str, contents: list[str]) -> list[int]:
+        """For a template that changes contents: allowed only where no content holds markup."""
+        for content in contents:
+            if self.encoder.text(content, special=True) != self.encoder.text(content, special=False):
+                raise FormatError(
+                    "a message contains markup of the model, and its chat template changes contents, so the "
+                    "markup can't be kept plain; use a format from ez.formats or remove it"
+                )
+        return self.encoder.conversation([], text)
+
+    def _given(self, messages: Sequence[Message]) -> list[tuple[str, str]]:
+        """(role, content) as templates accept them: same roles in a row joined, system merged if refused."""
+        given: list[tuple[str, str]] = []
+        for message in messages:
+            role, content = message["role"], message["content"]
+            if role == "system" and self._refuses_system:
+                role = "user"
+            if given and given[-1][0] == role:
+                given[-1] = (role, f"{given[-1][1]}\n\n{content}")
+            else:
+                given.append((role, content))
+        return given
+
+
+def _between(text: str, marks: list[str]) -> list[str] | None:
+    """Cut ``text`` at ``marks``, or return None where one is missing, doubled or out of order."""
+    pieces, rest = [], text
+    for mark in marks:
+        before, found, rest = rest.partition(mark)
+        if not found or mark in rest:
+            return None
+        pieces.append(before)
+    return [*pieces, rest]
+
+
+def _woven(pieces: list[str], contents: list[str]) -> str:
+    return pieces[0] + "".join(a + b for a, b in zip(contents, pieces[1:], strict=True))
