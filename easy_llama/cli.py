@@ -1,4 +1,4 @@
-"""The command line: ``easy-llama generate``, ``candidates`` and ``info``.
+"""The command line: ``easy-llama chat``, ``generate``, ``candidates`` and ``info``.
 
 The sampler flags are made from the fields of SamplerSettings. Errors are one line on stderr; ``--debug``
 shows the traceback.
@@ -15,10 +15,14 @@ from typing import Any, TextIO, TypeVar, cast, get_type_hints
 
 import click
 
-from . import __version__
+from . import __version__, formats
 from .errors import EasyLlamaError, PromptError
+from .history import History
 from .model import BUNDLED_MODEL, Model
+from .overflow import POLICIES
+from .recorder import Recorder
 from .samplers import SamplerSettings
+from .thread import Thread
 
 __all__ = ["cli", "main"]
 
@@ -82,29 +86,36 @@ def sampler_options(command: F) -> F:
     return cast(F, with_sampler)
 
 
-def model_options(command: F) -> F:
-    """Add the flags that load a model."""
+def loading_options(command: F) -> F:
+    """Add the flags that say how a model is loaded."""
     for option in (
         click.option("--verbose", is_flag=True, help="Show llama.cpp's log."),
         click.option("--threads", type=int, help="Threads; by default one for each physical core."),
         click.option("--flash-attn", is_flag=True, help="Use Flash Attention."),
         click.option("--gpu-layers", type=int, default=0, help="Layers on the GPU; -1 for all."),
         click.option("--context-length", type=int, help="Tokens of context; by default the native length."),
-        click.option("--model", "-m", "model_path", metavar="FILE", help="A GGUF file; by default the toy."),
     ):
         command = option(command)
     return command
 
 
-def load_model(options: dict[str, Any]) -> Model:
-    """Load the model that the flags of ``model_options`` describe."""
+def model_options(command: F) -> F:
+    """Add ``--model`` and the flags that say how it is loaded."""
+    file = click.option(
+        "--model", "-m", "model_path", metavar="FILE", help="A GGUF file; by default the toy."
+    )
+    return file(loading_options(command))
+
+
+def load_model(path: str | None, options: dict[str, Any]) -> Model:
+    """Load the model at ``path`` as the flags of ``loading_options`` say."""
     return Model(
-        options["model_path"],
-        context_length=options["context_length"],
-        n_gpu_layers=options["gpu_layers"],
-        flash_attn=options["flash_attn"],
-        verbose=options["verbose"],
-        n_threads=options["threads"],
+        path,
+        context_length=options.get("context_length"),
+        n_gpu_layers=options.get("gpu_layers", 0),
+        flash_attn=options.get("flash_attn", False),
+        verbose=options.get("verbose", False),
+        n_threads=options.get("threads"),
     )
 
 
@@ -115,10 +126,110 @@ def load_model(options: dict[str, Any]) -> Model:
 def cli(context: click.Context, debug: bool) -> None:
     """Language models on your own machine.
 
-    Without a command: generate with the bundled model.
+    Without a command: chat with the bundled model.
     """
     if context.invoked_subcommand is None:
-        context.invoke(generate)
+        context.invoke(chat)
+
+
+@cli.command()
+@click.argument("model_path", metavar="[MODEL]", required=False)
+@click.option(
+    "--format", "-f", "format_name", metavar="NAME", help="A prompt format; by default the model's own."
+)
+@click.option("--system", "-s", metavar="TEXT", help="The system message.")
+@click.option(
+    "--overflow",
+    type=click.Choice(POLICIES),
+    default="trim",
+    show_default=True,
+    help="When the context is full.",
+)
+@click.option("--no-color", is_flag=True, help="Write without colours; NO_COLOR does the same.")
+@click.option(
+    "--resume", "-r", is_flag=False, flag_value="latest", metavar="[ID]", help="Go on with a thread."
+)
+@click.option("--no-history", is_flag=True, help="Do not keep this chat.")
+@loading_options
+@sampler_options
+def chat(
+    sampler: SamplerSettings,
+    model_path: str | None = None,
+    format_name: str | None = None,
+    system: str | None = None,
+    overflow: str = "trim",
+    no_color: bool = False,
+    resume: str | None = None,
+    no_history: bool = False,
+    **options: Any,
+) -> None:
+    """Chat with MODEL, a GGUF file; by default with the toy that comes in the box."""
+    from .console import Console
+
+    model = load_model(model_path, options)
+    chosen = formats.find(format_name) if format_name else None
+    thread = Thread(model, chosen, sampler, overflow=overflow)
+    if system is not None:
+        thread.messages = [m for m in thread.messages if m["role"] != "system"]
+        thread.add_message("system", system)
+    header, is_person = None, bool(sys.stdin and sys.stdin.isatty())
+    if is_person:
+        header = f"{model.filename}, {model.context_length} tokens of context. !help: commands, Ctrl-C: end."
+    # what comes through a pipe is a script's business; a person's chats are kept
+    with _history(wanted=resume is not None or (is_person and not no_history)) as history:
+        recorder = Recorder(history) if history and not no_history else None
+        if resume is not None and history is not None:
+            number = _resumed(history, resume)
+            thread = history.load(number, model)
+            recorder = Recorder(history, number, len(thread.messages)) if recorder else None
+        input_history = history.path.parent / "input" if history and is_person else None
+        console = Console(thread, color=not no_color, header=header, input_history=input_history)
+        if recorder is not None:
+            console.on_change = recorder
+        console.run()
+
+
+def _history(*, wanted: bool) -> Any:
+    """Open the history, or stand in for it with None."""
+    from contextlib import nullcontext
+
+    return History() if wanted else nullcontext()
+
+
+def _resumed(history: History, resume: str) -> int:
+    """Return the id behind ``--resume``: a number, or the thread changed last."""
+    latest = history.latest()
+    if resume == "latest" and latest is not None:
+        return latest
+    if not resume.isdigit():
+        raise PromptError(
+            "there is no thread to go on with"
+            if resume == "latest"
+            else f"--resume needs an id; got {resume!r}"
+        )
+    return int(resume)
+
+
+@cli.group(invoke_without_command=True)
+@click.pass_context
+def threads(context: click.Context) -> None:
+    """List the chats that were kept; threads delete ID removes one."""
+    if context.invoked_subcommand is not None:
+        return
+    with History() as history:
+        table = _table("kept chats, the newest first", "id", "<changed", "messages", "<model", "<begins with")
+        for kept in history.threads():
+            changed = f"{kept.changed.astimezone():%Y-%m-%d %H:%M}"
+            table.add_row(str(kept.id), changed, str(kept.n_messages), kept.model, _shortened(kept.title))
+        _print(table)
+
+
+@threads.command()
+@click.argument("number", type=int)
+def delete(number: int) -> None:
+    """Remove the chat with the id NUMBER."""
+    with History() as history:
+        history.delete(number)
 
 
 @cli.command()
@@ -126,7 +237,13 @@ def cli(context: click.Context, debug: bool) -> None:
 @click.option("--stop", "stops", multiple=True, help="End at this text; may be given several times.")
 @model_options
 @sampler_options
-def generate(prompt: str | None, stops: tuple[str, ...], sampler: SamplerSettings, **options: Any) -> None:
+def generate(
+    prompt: str | None,
+    stops: tuple[str, ...],
+    sampler: SamplerSettings,
+    model_path: str | None,
+    **options: Any,
+) -> None:
     """Continue PROMPT, or what stands on standard input.
 
     In a terminal without a PROMPT it asks for one after the other, until an empty line.
@@ -135,7 +252,7 @@ def generate(prompt: str | None, stops: tuple[str, ...], sampler: SamplerSetting
         prompt = sys.stdin.read().rstrip("\r\n") if sys.stdin else ""
     if prompt is not None and not prompt:
         raise PromptError("there is no prompt: give one as an argument or on standard input")
-    model = load_model(options)
+    model = load_model(model_path, options)
     if prompt is not None:
         _continue(model, prompt, list(stops), sampler)
         return
@@ -165,9 +282,9 @@ def _continue(model: Model, prompt: str, stops: list[str], sampler: SamplerSetti
 @click.argument("prompt")
 @click.option("-k", "k", type=int, default=10, show_default=True, help="How many tokens to show.")
 @model_options
-def candidates(prompt: str, k: int, **options: Any) -> None:
+def candidates(prompt: str, k: int, model_path: str | None, **options: Any) -> None:
     """Show the likeliest next tokens after PROMPT."""
-    model = load_model(options)
+    model = load_model(model_path, options)
     found = model.candidates(prompt, k)
     table = _table(f"after {_shortened(prompt)!r}", "#", ">token", "probability", "<")
     for rank, (token, chance) in enumerate(found, 1):

@@ -8,6 +8,7 @@ EasyLlamaError                         catch this for all of them
 ├─ ModelFileError     (OSError)        a file that is not a usable GGUF model
 │  ├─ ModelNotFoundError (FileNotFoundError)     nothing at that path
 │  └─ ModelIsDirectoryError (IsADirectoryError)  a directory at that path
+├─ HistoryError       (OSError)        a file of stored threads that can't be used, or no such thread in it
 ├─ ModelUnloadedException (RuntimeError)         the model was used after ``unload``
 ├─ EngineError        (RuntimeError)   llama.cpp refused what should have worked
 │  └─ EngineBusyError                  two unfinished streams on one context in one thread
@@ -23,6 +24,7 @@ __all__ = [
     "EngineError",
     "ExceededContextLengthException",
     "FormatError",
+    "HistoryError",
     "MissingExtraError",
     "ModelFileError",
     "ModelIsDirectoryError",
@@ -74,6 +76,10 @@ class ModelNotFoundError(ModelFileError, FileNotFoundError):
 
 class ModelIsDirectoryError(ModelFileError, IsADirectoryError):
     """The given path is a directory."""
+
+
+class HistoryError(EasyLlamaError, OSError):
+    """The file of stored threads can't be used, or has no thread of that id."""
 
 
 class ModelUnloadedException(EasyLlamaError, RuntimeError):

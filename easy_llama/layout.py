@@ -6,18 +6,25 @@ which markup of the format is tokens and markup inside a content is plain text.
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from .errors import FormatError
-from .formats import Format
+from .errors import EasyLlamaWarning, FormatError
+from .formats import Format, check
 from .message import Message, MessageEncoder
+from .model import Model
 
 if TYPE_CHECKING:
     from .formats.derive import Derivation
     from .formats.template import ChatTemplate
 
-__all__ = ["DictLayout", "Layout", "TemplateLayout"]
+__all__ = ["DictLayout", "Layout", "TemplateLayout", "warn_of_misfit"]
+
+# what harms every conversation; the doctor's other findings depend on what is written in it
+_MISFITS = ("foreign_markup", "whitespace", "differs")
+_examined: set[tuple[str, str]] = set()  # (model file, format): a misfit is told once
 
 
 class Layout(Protocol):
@@ -136,3 +143,18 @@ def _between(text: str, marks: list[str]) -> list[str] | None:
 
 def _woven(pieces: list[str], contents: list[str]) -> str:
     return pieces[0] + "".join(a + b for a, b in zip(contents, pieces[1:], strict=True))
+
+
+def warn_of_misfit(model: Model, format: Format) -> None:
+    """Warn with the doctor's first finding if ``format`` does not fit, once for each model file and format.
+
+    A format without any text around the messages is chosen on purpose: no warning.
+    """
+    texts = {key: value for key, value in format.items() if key not in ("stops", "system_prompt")}
+    case = (model.filename, json.dumps(texts, sort_keys=True))
+    if case in _examined or not any(texts.values()):
+        return
+    _examined.add(case)
+    found = next((finding for finding in check(model, format) if finding.kind in _MISFITS), None)
+    if found is not None:
+        warnings.warn(f"{model.filename}: {found.text}", EasyLlamaWarning, stacklevel=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +62,10 @@ def sampler_from_dict(data: Mapping[str, Any]) -> SamplerSettings:
     return SamplerSettings(**data)
 
 
-def write_json(path: str | os.PathLike[str], data: Mapping[str, Any], sampler: SamplerSettings) -> None:
-    """Write ``data`` and ``sampler`` to ``path``; the old file stays whole until the new one is."""
+def write_json(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
+    """Write ``data`` to ``path``; the old file stays whole until the new one is."""
     target = Path(path)
-    text = json.dumps(
-        {"easy_llama_thread": VERSION, "sampler": asdict(sampler), **data}, indent=2, ensure_ascii=False
-    )
+    text = json.dumps({"easy_llama_thread": VERSION, **data}, indent=2, ensure_ascii=False)
     part = target.with_name(target.name + ".part")
     part.write_text(text + "\n", encoding="utf-8")
     part.replace(target)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .errors import ExceededContextLengthException, FormatError, PromptError, SettingsError
 from .formats import Format, check_format
-from .layout import DictLayout, Layout, TemplateLayout
+from .layout import DictLayout, Layout, TemplateLayout, warn_of_misfit
 from .message import Message, MessageEncoder, check_role
 from .model import Model, Writable
 from .overflow import POLICIES, drop_oldest, shift_cache, usable_tokens
@@ -45,7 +45,8 @@ class Thread:
     >>> thread.send("What is the capital of France?")
     'The capital of France is Paris.'
 
-    - ``format``: a dictionary from ``ez.formats``; None takes the chat template in the model's file
+    - ``format``: a dictionary from ``ez.formats``; None takes the chat template in the model's file. One
+      that does not fit the model warns once with what ``ez.formats.check`` found
     - ``sampler``: how replies are generated
     - ``messages``: the beginning of the conversation; None begins with the format's system prompt
     - ``overflow``: what happens when the context is full: ``"trim"`` drops the oldest exchanges, ``"shift"``
@@ -69,6 +70,8 @@ class Thread:
         self._given_format = format is not None
         self._encoder = MessageEncoder(model.tokenizer)
         self._layout, self.format = _layout_of(model, format, self._encoder)
+        if format is not None:
+            warn_of_misfit(model, format)
         self.messages: list[Message] = []
         given = None if messages is None else [message.copy() for message in messages]
         self._beginning = self._default_beginning() if given is None else given
@@ -160,21 +163,23 @@ class Thread:
 
     def reroll(self, *, prefix: str = "") -> str:
         """Replace the bot's last reply by another one; the old one is kept among its ``alternatives``."""
+        return "".join(self.stream_reroll(prefix=prefix))
+
+    def stream_reroll(self, *, prefix: str = "") -> Generator[str, None, None]:
+        """Like ``reroll``, but return a generator of the new reply's pieces."""
         if not self.messages or self.messages[-1]["role"] != "bot":
             raise PromptError("the last message is not the bot's, so there is nothing to generate anew")
         old = self.messages.pop()
         try:
             tokens, dropped = self._fit(prefix)
-            text = "".join(self._reply(tokens, dropped, prefix))
-        finally:
-            if not self.messages or self.messages[-1]["role"] != "bot":
-                self.messages.append(old)
-            else:
-                new = self.messages[-1]
-                new.alternatives = [*(old.alternatives or [old["content"]]), new["content"]]
-        return text
+        except BaseException:
+            self.messages.append(old)
+            raise
+        return self._reply(tokens, dropped, prefix, old.alternatives or [old["content"]])
 
-    def _reply(self, tokens: list[int], dropped: int, prefix: str) -> Generator[str, None, None]:
+    def _reply(
+        self, tokens: list[int], dropped: int, prefix: str, replaced: Sequence[str] = ()
+    ) -> Generator[str, None, None]:
         """Generate a reply to ``tokens`` and add it, also when the reader stops early."""
         generation = self.model.generation(tokens, self._layout.stops, self.sampler)
         text = ""
@@ -189,9 +194,26 @@ class Thread:
             kept, rest = generation.tokens_of(text)
             plain = self._encoder.text
             message.generated = [*plain(prefix, special=False), *kept, *plain(rest, special=False)]
-            message.alternatives, message.seed = [message["content"]], generation.stats.seed
+            message.alternatives, message.seed = [*replaced, message["content"]], generation.stats.seed
             self.messages.append(message)
             self.last = Turn(dropped, generation.stats)
+
+    def candidates(self, k: int) -> list[tuple[str, float]]:
+        """Return the ``k`` likeliest first tokens of the next reply with their probabilities."""
+        tokens, _ = self._fit()
+        return [(token, float(chance)) for token, chance in self.model.candidates(tokens, k)]
+
+    def interact(self, color: bool = True, header: str | None = None, stream: bool = True) -> None:
+        """Chat in the terminal, until Ctrl-C at the prompt or ``!exit``.
+
+        Ctrl-C while the bot writes stops it; ENTER then generates another reply. A line that ends with a
+        backslash goes on in the next; ``!`` begins a command (``!help`` lists them), ``<`` the bot's next
+        reply, ``!!`` a system message. ``header`` is printed first; without ``stream`` replies are shown
+        when they are complete.
+        """
+        from .console import Console
+
+        Console(self, color=color, header=header, stream=stream).run()
 
     def _fit(self, prefix: str = "") -> tuple[list[int], int]:
         """Return the tokens to continue, after making room, and how many messages were dropped for it."""
@@ -297,14 +319,7 @@ class Thread:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the thread to ``path`` as readable JSON: messages, format, sampler, seeds, not the model."""
-        data = {
-            "model": self.model.filename,
-            "overflow": self.overflow,
-            "format": self.format if self._given_format else None,
-            "beginning": [message_to_dict(message) for message in self._beginning],
-            "messages": [message_to_dict(message) for message in self.messages],
-        }
-        write_json(path, data, self.sampler)
+        write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], model: Model) -> Thread:
@@ -312,7 +327,22 @@ class Thread:
 
         Token ids are taken over from the same model file only; on another model texts are tokenised anew.
         """
-        data = read_json(path)
+        return cls.from_dict(read_json(path), model)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``save`` writes, made of JSON's types."""
+        return {
+            "sampler": asdict(self.sampler),
+            "model": self.model.filename,
+            "overflow": self.overflow,
+            "format": self.format if self._given_format else None,
+            "beginning": [message_to_dict(message) for message in self._beginning],
+            "messages": [message_to_dict(message) for message in self.messages],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], model: Model) -> Thread:
+        """Return the thread of which ``to_dict`` told, on ``model``; see ``load``."""
         sampler = sampler_from_dict(data.get("sampler") or {})
         beginning = [message_from_dict(message) for message in data.get("beginning") or []]
         thread = cls(model, data.get("format"), sampler, beginning, overflow=data.get("overflow", "trim"))

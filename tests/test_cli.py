@@ -27,7 +27,7 @@ def test_generate_from_standard_input_and_from_the_argument() -> None:
     assert piped.stdout.startswith("The sky is blue, and ")
     assert piped.stdout.count("\n") == 1
     assert run("generate", "The sky is blue, and", "--temp", "0").stdout == piped.stdout
-    assert run(stdin="Once upon a time").stdout.startswith("Once upon a time")
+    assert run("generate", stdin="Once upon a time").stdout.startswith("Once upon a time")
 
 
 def test_flags_are_the_fields_of_the_settings() -> None:
@@ -115,7 +115,7 @@ def test_a_reader_that_goes_away_is_no_drama() -> None:
 def test_in_a_terminal_it_asks_until_an_empty_line() -> None:
     import pexpect
 
-    child = pexpect.spawn(COMMAND[0], COMMAND[1:], encoding="utf-8", timeout=60)
+    child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "generate"], encoding="utf-8", timeout=60)
     child.expect("Once upon a time")
     child.expect("> ")
     child.sendline("The sky is blue, and")
@@ -131,7 +131,7 @@ def test_in_a_terminal_it_asks_until_an_empty_line() -> None:
 def test_ctrl_c_at_the_prompt_ends_it() -> None:
     import pexpect
 
-    child = pexpect.spawn(COMMAND[0], COMMAND[1:], encoding="utf-8", timeout=60)
+    child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "generate"], encoding="utf-8", timeout=60)
     child.expect("> ")
     child.sendintr()
     child.expect(pexpect.EOF)

@@ -76,6 +76,7 @@ def test_reset_goes_back_to_the_beginning_and_shares_nothing(model: ez.Model) ->
     assert [m["content"] for m in thread.messages] == ["Be brief."]
 
 
+@pytest.mark.filterwarnings("ignore:tiny:easy_llama.errors.EasyLlamaWarning")  # gemma2 does not fit
 def test_a_format_brings_its_system_prompt(model: ez.Model) -> None:
     thread = Thread(model, ez.formats.qwen, SHORT)
     assert thread.messages[0]["content"] == "You are a helpful assistant."

@@ -1,7 +1,8 @@
 """Prompt formats: the text around the messages that a model was trained with.
 
 ``ez.formats.llama3`` and its like are dictionaries; ``names()`` lists them, ``find(name)`` takes a name
-from a command line, ``wrap(prompt, format)`` makes a prompt of one message.
+from a command line, ``wrap(prompt, format)`` makes a prompt of one message, and ``check(model, format)``
+tells what does not fit.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import cast
 from ..errors import FormatError
 from . import community, families
 from .community import *  # noqa: F403  # the constants are the module's contents; names() lists them
+from .doctor import Finding, check
 from .families import *  # noqa: F403
 from .shape import KEYS, Format, check_format, layout, wrap
 
-__all__ = ["KEYS", "Format", "check_format", "find", "layout", "names", "wrap"]
+__all__ = ["KEYS", "Finding", "Format", "check", "check_format", "find", "layout", "names", "wrap"]
 
 _FORMATS: dict[str, Format] = {
     name: cast(Format, value)

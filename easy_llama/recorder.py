@@ -1,0 +1,36 @@
+"""Recorder: keeps a running chat in the history as the console reports its changes."""
+
+from __future__ import annotations
+
+from .history import History
+from .thread import Thread
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Called with the thread after every turn or command, and with the running reply's text meanwhile.
+
+    A thread is begun in the history with its first message, so that empty chats leave no trace.
+    """
+
+    def __init__(self, history: History, thread_id: int | None = None, n_stored: int = 0) -> None:
+        self._history, self._id, self._n_stored = history, thread_id, n_stored
+
+    def __call__(self, thread: Thread, reply: str | None) -> None:
+        """Store what is new: finished messages at once, a running reply once a second."""
+        if not any(message["role"] != "system" for message in thread.messages) and self._id is None:
+            return
+        if self._id is None:
+            self._id = self._history.begin(thread)
+            self._n_stored = len(thread.messages)
+        if reply is None:
+            self._history.record(self._id, thread)
+            self._n_stored = len(thread.messages)
+        else:
+            # a question that has just been asked is stored before its answer; while a reply is generated
+            # anew the old one is missing from the thread, and must stay in the file
+            if len(thread.messages) > self._n_stored:
+                self._history.record(self._id, thread)
+                self._n_stored = len(thread.messages)
+            self._history.partial(self._id, reply)

@@ -1,0 +1,293 @@
+"""The console as a person drives it: a real pseudo-terminal for what needs one, pipes for the rest."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import easy_llama as ez
+from easy_llama.console import Console
+from easy_llama.console_commands import COMMANDS
+from easy_llama.samplers import GreedyDecoding
+from easy_llama.terminal import PlainReader, Screen
+from easy_llama.thread import Thread
+from tests.test_cli import COMMAND, run
+
+READY = re.escape("\x1b[?2004h")  # the editor asks the terminal to mark pastes: it waits for a line
+TYPED = re.escape("\x1b[?2004l")  # the line is complete
+needs_terminal = pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")
+
+
+def talk(model: ez.Model, *lines: str, **options: Any) -> tuple[str, Thread]:
+    """Type ``lines`` into a console and return what it wrote and its thread."""
+    out = io.StringIO()
+    reader = PlainReader(io.StringIO("\n".join(lines) + "\n"), out)
+    console = Console(Thread(model, sampler=GreedyDecoding), reader=reader, out=out, **options)
+    console.run()
+    return out.getvalue(), console.thread
+
+
+# --- every command -------------------------------------------------------------------------------------
+
+
+def test_every_command_of_the_documentation_is_there(model: ez.Model) -> None:
+    names = (
+        "help reset clear context stats sampler string messages save load export remove last reprint "
+        "inference reroll edit fork alternatives summary system candidates exit"
+    )
+    expected = names.split()
+    assert set(expected) <= set(COMMANDS)
+    out, _ = talk(model, "!help")
+    for name in expected:
+        assert re.search(rf"^  {name} +[A-Z].*\.$", out, re.MULTILINE), name
+
+
+def test_a_conversation_and_its_commands(model: ez.Model, tmp_path: Path) -> None:
+    file, markdown = tmp_path / "talk.json", tmp_path / "talk.md"
+    out, thread = talk(
+        model, "My name is Anna.", "What is my name?", "!context", "!messages", "!stats",
+        f"!save {file}", f"!export {markdown}", "!string", "!inference", "!last", "!reset",
+        f"!load {file}", "What is my name?",
+    )  # fmt: skip
+    assert out.count("Anna") >= 8
+    assert "/ 512 tokens" in out
+    assert "   0  user   My name is Anna." in out
+    assert "finish_reason     stop" in out
+    assert "<|im_start|>user\nMy name is Anna.<|im_end|>\n" in out
+    assert markdown.read_text().startswith("**user**\n\nMy name is Anna.\n")
+    assert len(thread.messages) == 6
+
+
+def test_editing_the_past(model: ez.Model) -> None:
+    out, thread = talk(
+        model, "My name is Anna.", "!edit 0 My name is Tom.", "What is my name?", "!remove", "!fork",
+        "!system Answer with one word.", "What is the capital of France?", "!reroll", "!alternatives",
+        "!alternatives 0",
+    )  # fmt: skip
+    assert "2 messages removed" in out
+    assert "this is a copy now" in out
+    assert [m["role"] for m in thread.messages] == ["user", "bot", "system", "user", "bot"]
+    assert thread.messages[0]["content"] == "My name is Tom."
+    assert len(thread.messages[-1].alternatives) == 2
+    assert "   0* " in out
+
+
+def test_the_sampler_is_shown_and_changed(model: ez.Model) -> None:
+    out, thread = talk(
+        model, "!sampler temp 0.5", "!sampler top_k off", "!sampler MinPSampling", "!sampler seed 7",
+        "!sampler tempo 1", "!sampler temp hot", "!sampler temp -1", "!sampler greedydecodin",
+    )  # fmt: skip
+    assert "  temp              0.5" in out
+    assert "  top_k             off" in out
+    assert thread.sampler.seed == 7
+    assert thread.sampler.min_p == 0.05
+    assert "did you mean temp?" in out
+    assert "temp must be a number or off; got 'hot'" in out
+    assert "temp must be a number of at least 0" in out
+    assert "did you mean GreedyDecoding?" in out
+
+
+def test_signs_at_the_beginning_of_a_line(model: ez.Model) -> None:
+    out, thread = talk(
+        model, "!!", "Answer with one word.", "!! Be kind.", "<", "The city of",
+        "What is the capital of Italy?", "!", "messages", "Tell me\\", "a story.", "!exit", "never",
+    )  # fmt: skip
+    contents = [m["content"] for m in thread.messages]
+    assert contents[:2] == ["Answer with one word.", "Be kind."]
+    assert contents[3].startswith("The city of")
+    assert contents[4] == "Tell me\na story."
+    assert "never" not in contents
+    assert "   0  system Answer with one word." in out
+
+
+def test_candidates_summary_speed_and_markdown(model: ez.Model) -> None:
+    out, _ = talk(
+        model, "!stats on", "Hello", "!stats off", "!candidates 3", "!markdown on", "Hello", "!markdown off",
+        "!summary", "!reprint", "!clear",
+    )  # fmt: skip
+    assert len(re.findall(r"tokens, [\d,]+ a second; prompt: \d+ evaluated", out)) == 1
+    assert len(re.findall(r"^  +0\.\d{4}  ", out, re.MULTILINE)) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("!save", "save needs a file name"),
+        ("!load", "load needs a file name"),
+        ("!load /nowhere/x.json", "No such file"),
+        ("!export /nowhere/x.md", "No such file"),
+        ("!edit 1", "edit needs a number"),
+        ("!edit one x", "a number is needed here; got 'one'"),
+        ("!alternatives 5", "no alternative 5"),
+        ("!remove", "no exchange to undo"),
+        ("!reroll", "not the bot's"),
+        ("!candidates 0", "from 1 to 1024"),
+        ("!helpp", "did you mean help?"),
+        ("word " * 600, "512"),
+    ],
+)
+def test_wrong_lines_are_answered_and_the_chat_goes_on(model: ez.Model, line: str, words: str) -> None:
+    out, thread = talk(model, line, "Hello")
+    assert words in out
+    assert thread.messages[-1]["role"] == "bot"
+
+
+def test_what_was_dropped_is_said(model: ez.Model) -> None:
+    out, _ = talk(model, *["Tell me a story."] * 4)
+    assert "the context was full: the 2 oldest messages are out of it" in out
+
+
+def test_without_stream_replies_come_whole_and_the_header_first(model: ez.Model) -> None:
+    out, _ = talk(model, "What is 7 + 5?", header="Welcome.", stream=False)
+    assert out.startswith("Welcome.\n")
+    assert "12" in out
+
+
+def test_on_change_sees_every_piece_and_every_turn(model: ez.Model) -> None:
+    seen: list[str | None] = []
+    talk(model, "What is 7 + 5?", "!system Hi", on_change=lambda thread, reply: seen.append(reply))
+    assert seen[-2:] == [None, None]
+    pieces = [reply for reply in seen if reply is not None]
+    assert all(b.startswith(a) for a, b in itertools.pairwise(pieces))
+
+
+def test_wide_characters_arrive_whole(model: ez.Model) -> None:
+    for text in ("zwölf ☃ 👩‍👩‍👧 日本語", "a\u0301"):
+        _, thread = talk(model, text)
+        assert thread.messages[0]["content"] == text
+
+
+def test_colours_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        encoding = "utf-8"
+
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for out, color, env, coloured in [
+        (Terminal(), True, "", True), (io.StringIO(), True, "", False), (Terminal(), False, "", False),
+        (Terminal(), True, "1", False),
+    ]:  # fmt: skip
+        monkeypatch.setenv("NO_COLOR", env)
+        Screen(out, color=color).line("x", "bot")
+        assert ("\x1b" in out.getvalue()) is coloured
+
+
+# --- a real terminal -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Iterator[Any]:
+    """``easy-llama chat`` in a pseudo-terminal."""
+    pexpect = pytest.importorskip("pexpect")
+    env = {
+        **os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm", "NO_COLOR": "1",
+        "EASY_LLAMA_DATA": str(tmp_path),
+    }  # fmt: skip
+    child = pexpect.spawn(
+        COMMAND[0], [*COMMAND[1:], "chat", "--temp", "0"], encoding="utf-8", timeout=20, env=env,
+        dimensions=(40, 120),
+    )  # fmt: skip
+    child.expect("!help")
+    child.expect(READY)
+    yield child
+    child.close(force=True)
+
+
+def say(chat: Any, text: str, answer: str) -> None:
+    chat.sendline(text)
+    chat.expect(answer)
+    chat.expect(READY)
+
+
+@needs_terminal
+def test_a_chat_in_a_terminal(chat: Any) -> None:
+    say(chat, "My name is Anna.", "Anna")
+    say(chat, "What is my name?", r"Your name is Anna|You are Anna")
+    say(chat, "!context", "tokens")
+    chat.setwinsize(24, 60)
+    say(chat, "What is 7 + 5?", "12")
+    chat.sendline("!exit")
+    chat.expect(sys.modules["pexpect"].EOF)
+    chat.close()
+    assert chat.exitstatus == 0
+
+
+@needs_terminal
+def test_several_lines_and_signs_in_a_terminal(chat: Any) -> None:
+    chat.sendline("What is the capital\\")
+    chat.expect("…")
+    say(chat, "of Italy?", "capital")
+    say(chat, "!messages", "What is the capital of Italy")
+    chat.sendline("!!")
+    chat.expect("system:")
+    chat.sendline("Answer with one word.")
+    chat.expect(READY)
+    chat.sendline("<")
+    chat.expect("with:")
+    chat.sendline("The city")
+    chat.expect(READY)
+    say(chat, "What is the capital of Peru?", "The city")
+    chat.sendline("!")
+    chat.expect("command:")
+    say(chat, "messages", "Answer with one word")
+
+
+@needs_terminal
+def test_ctrl_c_while_the_bot_writes_stops_it_and_enter_rerolls(chat: Any) -> None:
+    chat.sendline("Tell me a story about a brave fox named Ruby.")
+    chat.expect(TYPED)
+    chat.expect("Ruby")
+    chat.sendintr()
+    index = chat.expect(["stopped; ENTER generates another reply", READY])
+    if index == 0:  # the toy may have ended its story just before
+        chat.expect(READY)
+        chat.sendline("")
+        chat.expect(TYPED)
+        chat.expect("Ruby")
+        chat.expect(READY)
+    say(chat, "!messages", "   1  bot ")
+
+
+@needs_terminal
+def test_ctrl_c_at_the_prompt_ends_the_chat(chat: Any) -> None:
+    chat.sendintr()
+    chat.expect(sys.modules["pexpect"].EOF)
+    chat.close()
+    assert chat.exitstatus == 0
+
+
+@needs_terminal
+def test_the_end_of_the_input_ends_the_chat(chat: Any) -> None:
+    chat.sendeof()
+    chat.expect(sys.modules["pexpect"].EOF)
+
+
+# --- the command ---------------------------------------------------------------------------------------
+
+
+def test_piped_input_is_a_chat_too() -> None:
+    done = run("chat", "--temp", "0", stdin="My name is Anna.\nWhat is my name?\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("Anna") == 2
+    assert "\x1b" not in done.stdout
+    assert "12" in run(stdin="What is 7 + 5?\n").stdout
+
+
+def test_formats_and_system_messages_from_the_command_line() -> None:
+    done = run(
+        "chat", "--temp", "0", "--system", "Answer with one word.", stdin="What is the capital of France?\n"
+    )
+    assert done.stdout == "Paris\n"
+    done = run("chat", "--format", "llma3", stdin="Hi\n")
+    assert done.returncode == 1
+    assert "did you mean 'llama3'" in done.stderr
