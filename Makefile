@@ -12,8 +12,8 @@ LLAMA_CPP := $(shell grep -o 'llama-cpp-python[^"]*' pyproject.toml | head -n 1)
 
 .PHONY: chat test check test-pythons bench help clean
 
-chat: $(VENV)/.installed  ## install if needed, then generate with the bundled model (also: echo "Once" | make chat)
-	@$(BIN)/easy-llama generate
+chat: $(VENV)/.installed  ## install if needed, then chat with the bundled model (also: echo "Hello" | make chat)
+	@$(BIN)/easy-llama
 
 test: $(VENV)/.installed-dev  ## install what the tests need, then run them
 	@$(BIN)/python -m pytest

@@ -18,6 +18,7 @@ import click
 from . import __version__, formats
 from .errors import EasyLlamaError, PromptError
 from .history import History
+from .hub import fetch, is_hub_name
 from .model import BUNDLED_MODEL, Model
 from .overflow import POLICIES
 from .recorder import Recorder
@@ -108,9 +109,9 @@ def model_options(command: F) -> F:
 
 
 def load_model(path: str | None, options: dict[str, Any]) -> Model:
-    """Load the model at ``path`` as the flags of ``loading_options`` say."""
+    """Load the model at ``path``, or behind ``owner/repo:file.gguf``, as the flags say."""
     return Model(
-        path,
+        fetch(path) if path is not None and is_hub_name(path) else path,
         context_length=options.get("context_length"),
         n_gpu_layers=options.get("gpu_layers", 0),
         flash_attn=options.get("flash_attn", False),
@@ -163,8 +164,9 @@ def chat(
     no_history: bool = False,
     **options: Any,
 ) -> None:
-    """Chat with MODEL, a GGUF file; by default with the toy that comes in the box."""
+    """Chat with MODEL: a GGUF file, or owner/repo:file.gguf on the hub; by default the toy in the box."""
     from .console import Console
+    from .console_commands import run_command
 
     model = load_model(model_path, options)
     chosen = formats.find(format_name) if format_name else None
@@ -186,6 +188,8 @@ def chat(
         console = Console(thread, color=not no_color, header=header, input_history=input_history)
         if recorder is not None:
             console.on_change = recorder
+        if resume is not None and is_person:
+            run_command(console, "reprint")
         console.run()
 
 

@@ -120,13 +120,13 @@ class Console:
         """Show a reply as it comes; Ctrl-C stops it and keeps what was written."""
         shown, streaming = "", self.stream and not self.markdown
         try:
-            with self.screen.progress("… reading the prompt") as begun:
+            with self.screen.styled("bot"), self.screen.progress("… reading the prompt") as begun:
                 for piece in pieces:
                     begun()
                     shown += piece
                     self.on_change(self.thread, shown)
                     if streaming:
-                        self.screen.write(piece, "bot")
+                        self.screen.write(piece)
         except KeyboardInterrupt:
             self._interrupted = True
         finally:

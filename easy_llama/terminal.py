@@ -15,6 +15,7 @@ from typing import Any, Protocol, TextIO
 __all__ = ["PlainReader", "Reader", "Screen", "TerminalReader", "make_reader"]
 
 _COLOURS = {"bot": "32", "system": "35", "note": "2", "error": "31"}
+_PLAIN = "\x1b[0m"
 PROGRESS_AFTER = 0.5  # seconds
 
 
@@ -82,7 +83,7 @@ class Screen:
     def write(self, text: str, style: str = "") -> None:
         """Write ``text`` at once, as it is."""
         if self.color and style and text:
-            text = f"\x1b[{_COLOURS[style]}m{text}\x1b[0m"
+            text = f"\x1b[{_COLOURS[style]}m{text}{_PLAIN}"
         encoding = self.out.encoding or "utf-8"
         self.out.write(text.encode(encoding, "replace").decode(encoding))
         self.out.flush()
@@ -91,6 +92,17 @@ class Screen:
         """Write ``text`` and a line break."""
         self.write(text, style)
         self.write("\n")
+
+    @contextmanager
+    def styled(self, style: str) -> Iterator[None]:
+        """Write everything inside the block in one style, with codes at its ends only."""
+        if self.color:
+            self.out.write(f"\x1b[{_COLOURS[style]}m")
+        try:
+            yield
+        finally:
+            if self.color:
+                self.write(_PLAIN)
 
     def note(self, text: str) -> None:
         """Write a remark of the console's own."""

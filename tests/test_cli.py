@@ -15,9 +15,15 @@ from easy_llama.cli import _SAMPLER_HELP
 COMMAND = [sys.executable, "-m", "easy_llama"]
 
 
-def run(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run(*args: str, stdin: str = "", env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *args], input=stdin, capture_output=True, text=True, check=False, encoding="utf-8"
+        [*COMMAND, *args],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
+        env={**os.environ, **(env or {})},
     )
 
 

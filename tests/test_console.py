@@ -185,14 +185,16 @@ def test_colours_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.
 # --- a real terminal -----------------------------------------------------------------------------------
 
 
+def terminal_environment(folder: Path) -> dict[str, str]:
+    quiet = {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm", "NO_COLOR": "1"}
+    return {**os.environ, **quiet, "EASY_LLAMA_DATA": str(folder)}
+
+
 @pytest.fixture
 def chat(tmp_path: Path) -> Iterator[Any]:
     """``easy-llama chat`` in a pseudo-terminal."""
     pexpect = pytest.importorskip("pexpect")
-    env = {
-        **os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm", "NO_COLOR": "1",
-        "EASY_LLAMA_DATA": str(tmp_path),
-    }  # fmt: skip
+    env = terminal_environment(tmp_path)
     child = pexpect.spawn(
         COMMAND[0], [*COMMAND[1:], "chat", "--temp", "0"], encoding="utf-8", timeout=20, env=env,
         dimensions=(40, 120),
@@ -270,6 +272,90 @@ def test_ctrl_c_at_the_prompt_ends_the_chat(chat: Any) -> None:
 def test_the_end_of_the_input_ends_the_chat(chat: Any) -> None:
     chat.sendeof()
     chat.expect(sys.modules["pexpect"].EOF)
+
+
+EVERY_COMMAND = [
+    ("!help", "List the commands"), ("!context", "tokens"), ("!stats", "finish_reason"),
+    ("!sampler temp 0", "penalty_last_n"), ("!string", "im_start"), ("!messages", "0  user"),
+    ("!last", "12"), ("!reprint", "12"), ("!inference", "assistant"), ("!reroll", "12"),
+    ("!alternatives", r"1\*"), ("!edit 0 What is 1 [+] 1[?]", ""), ("!candidates 3", r"0\.\d{4}"),
+    ("!system Be kind.", ""), ("!summary", ""), ("!fork", "copy"), ("!save {}/talk.json", "saved"),
+    ("!export {}/talk.md", "written"), ("!reset", "anew"), ("!load {}/talk.json", "12"),
+    ("!remove", "removed"), ("!markdown off", ""), ("!clear", ""),
+]  # fmt: skip
+
+
+@needs_terminal
+def test_every_command_in_a_terminal(chat: Any, tmp_path: Path) -> None:
+    say(chat, "What is 7 + 5?", "12")
+    for line, answer in EVERY_COMMAND:
+        chat.sendline(re.sub(r"\[(.)\]", r"\1", line.format(tmp_path)))
+        chat.expect(TYPED)
+        chat.expect(answer)
+        chat.expect(READY)
+    assert {line[1:].split()[0] for line, _ in EVERY_COMMAND} | {"exit"} == set(COMMANDS)
+    assert (tmp_path / "talk.md").read_text(encoding="utf-8").count("**user**") == 1
+
+
+@needs_terminal
+def test_a_paste_of_several_lines_is_one_message(chat: Any) -> None:
+    chat.send("\x1b[200~My name is Anna.\nWhat is my name?\x1b[201~\r")
+    chat.expect(TYPED)
+    chat.expect(READY)
+    say(chat, "!messages", "0  user   My name is Anna. What is my name")
+
+
+@needs_terminal
+def test_the_arrow_key_brings_back_lines_of_an_earlier_chat(tmp_path: Path) -> None:
+    pexpect = pytest.importorskip("pexpect")
+    env = terminal_environment(tmp_path)
+    for keys in ("What is 7 + 5?\r", "\x1b[A\r"):
+        child = pexpect.spawn(
+            COMMAND[0], [*COMMAND[1:], "chat", "--temp", "0"], encoding="utf-8", timeout=20, env=env
+        )
+        child.expect(READY)
+        child.send(keys)
+        child.expect(TYPED)
+        child.expect("12")
+        child.expect(READY)
+        child.sendintr()
+        child.expect(pexpect.EOF)
+    listed = run("threads", env={"EASY_LLAMA_DATA": str(tmp_path)}).stdout
+    assert listed.count("What is 7 + 5?") == 2
+
+
+@needs_terminal
+def test_a_kept_chat_is_resumed_and_deleted(tmp_path: Path) -> None:
+    pexpect = pytest.importorskip("pexpect")
+    env = terminal_environment(tmp_path)
+
+    def spawn(*options: str) -> Any:
+        arguments = [*COMMAND[1:], "chat", "--temp", "0", *options]
+        child = pexpect.spawn(COMMAND[0], arguments, encoding="utf-8", timeout=20, env=env)
+        child.expect(READY)
+        return child
+
+    def end(child: Any) -> None:
+        child.sendline("!exit")
+        child.expect(pexpect.EOF)
+
+    child = spawn()
+    say(child, "My name is Anna.", "Anna")
+    end(child)
+    child = spawn("--resume")
+    say(child, "What is my name?", "Anna")
+    end(child)
+    child = spawn("--no-history")
+    say(child, "What is 7 + 5?", "12")
+    end(child)
+    data = {"EASY_LLAMA_DATA": str(tmp_path)}
+    assert re.search(r"1 .* 4 +tiny\.gguf +My name is Anna", run("threads", env=data).stdout)
+    assert "12" not in run("threads", env=data).stdout
+    assert run("threads", "delete", "1", env=data).returncode == 0
+    assert "Anna" not in run("threads", env=data).stdout
+    gone = run("chat", "--resume", "1", stdin="Hi\n", env=data)
+    assert gone.returncode == 1
+    assert "no thread 1" in gone.stderr
 
 
 # --- the command ---------------------------------------------------------------------------------------

@@ -56,9 +56,10 @@ def test_commands(name: str, folder: Path) -> None:
         assert check(expected, done.stdout + done.stderr, FLAGS), f"{command}\n{done.stdout}{done.stderr}"
 
 
-@pytest.mark.parametrize("module", ["engine", "steps", "model"])
+@pytest.mark.parametrize("module", ["engine", "steps", "model", "hub", "formats", "thread"])
 def test_docstring_examples(module: str) -> None:
-    failed, _ = doctest.testmod(getattr(__import__(f"easy_llama.{module}"), module), optionflags=FLAGS)
+    failed, tried = doctest.testmod(getattr(__import__(f"easy_llama.{module}"), module), optionflags=FLAGS)
+    assert tried > 0
     assert failed == 0
 
 

@@ -18,7 +18,7 @@ ROOT = PACKAGE.parent
 
 # a module imports only what stands before it; the modules of a rack count as the rack
 ORDER = [
-    "errors", "formats", "engine", "steps", "samplers", "decoding", "text", "stats", "generation",
+    "errors", "hub", "formats", "engine", "steps", "samplers", "decoding", "text", "stats", "generation",
     "engines", "model", "message", "layout", "overflow", "storage", "thread", "history", "recorder",
     "terminal",
     "console_commands", "console", "__init__", "cli", "__main__",

@@ -37,7 +37,7 @@ def find(name: str) -> Format:
 
     >>> find("llma3")
     Traceback (most recent call last):
-    easy_llama.errors.FormatError: there is no format 'llma3'; did you mean 'llama3'? ...
+    easy_llama.errors.FormatError: there is no format 'llma3'; did you mean 'llama3' or ...
     """
     wanted = name.lower().replace("-", "_")
     if wanted in _FORMATS:
