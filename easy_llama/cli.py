@@ -23,6 +23,7 @@ from .model import BUNDLED_MODEL, Model
 from .overflow import POLICIES
 from .recorder import Recorder
 from .samplers import SamplerSettings
+from .tables import make_table, print_table, shortened
 from .thread import Thread
 
 __all__ = ["cli", "main"]
@@ -168,6 +169,9 @@ def chat(
     from .console import Console
     from .console_commands import run_command
 
+    if resume is not None and (refused := _given("format_name", "system", "overflow")):
+        flag = refused[0].removesuffix("_name")
+        raise PromptError(f"--{flag} can't be changed in a chat that goes on; leave it or --resume out")
     model = load_model(model_path, options)
     chosen = formats.find(format_name) if format_name else None
     thread = Thread(model, chosen, sampler, overflow=overflow)
@@ -179,18 +183,26 @@ def chat(
         header = f"{model.filename}, {model.context_length} tokens of context. !help: commands, Ctrl-C: end."
     # what comes through a pipe is a script's business; a person's chats are kept
     with _history(wanted=resume is not None or (is_person and not no_history)) as history:
-        recorder = Recorder(history) if history and not no_history else None
+        number = None
         if resume is not None and history is not None:
             number = _resumed(history, resume)
             thread = history.load(number, model)
-            recorder = Recorder(history, number, len(thread.messages)) if recorder else None
+            if _given(*(field.name for field in fields(SamplerSettings))):
+                thread.sampler = sampler
         input_history = history.path.parent / "input" if history and is_person else None
         console = Console(thread, color=not no_color, header=header, input_history=input_history)
-        if recorder is not None:
-            console.on_change = recorder
+        if history and not no_history:
+            console.on_change = Recorder(history, console.screen.note, thread if number else None, number)
         if resume is not None and is_person:
             run_command(console, "reprint")
         console.run()
+
+
+def _given(*names: str) -> list[str]:
+    """Which of the current command's flags were really given."""
+    context = click.get_current_context()
+    source = click.core.ParameterSource.COMMANDLINE
+    return [name for name in names if context.get_parameter_source(name) is source]
 
 
 def _history(*, wanted: bool) -> Any:
@@ -221,11 +233,13 @@ def threads(context: click.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     with History() as history:
-        table = _table("kept chats, the newest first", "id", "<changed", "messages", "<model", "<begins with")
+        table = make_table(
+            "kept chats, the newest first", "id", "<changed", "messages", "<model", "<begins with"
+        )
         for kept in history.threads():
             changed = f"{kept.changed.astimezone():%Y-%m-%d %H:%M}"
-            table.add_row(str(kept.id), changed, str(kept.n_messages), kept.model, _shortened(kept.title))
-        _print(table)
+            table.add_row(str(kept.id), changed, str(kept.n_messages), kept.model, shortened(kept.title))
+        print_table(table)
 
 
 @threads.command()
@@ -290,11 +304,11 @@ def candidates(prompt: str, k: int, model_path: str | None, **options: Any) -> N
     """Show the likeliest next tokens after PROMPT."""
     model = load_model(model_path, options)
     found = model.candidates(prompt, k)
-    table = _table(f"after {_shortened(prompt)!r}", "#", ">token", "probability", "<")
+    table = make_table(f"after {shortened(prompt)!r}", "#", ">token", "probability", "<")
     for rank, (token, chance) in enumerate(found, 1):
         bar = "█" * round(20 * float(chance)) or "▏"
-        table.add_row(str(rank), _shortened(token), f"{float(chance):.6f}", bar)
-    _print(table)
+        table.add_row(str(rank), shortened(token), f"{float(chance):.6f}", bar)
+    print_table(table)
 
 
 @cli.command()
@@ -310,42 +324,16 @@ def info(model_path: str | None) -> None:
     n_bytes = sum(shard.file_size for shard in shards)
     n_params = sum(tensor.n_elements for shard in shards for tensor in shard.tensors)
     n_ctx = int(cast(int, header.get("context_length")))
-    table = _table(Path(paths[0]).name, ">key", ">value")
+    table = make_table(Path(paths[0]).name, ">key", ">value")
     table.add_row("size", f"{n_bytes / 1e6:,.1f} MB in {len(paths)} file{'s' * (len(paths) > 1)}")
     table.add_row("parameters", f"{n_params / 1e6:,.1f} million")
     table.add_row("cache for the native context", f"{kv_cache_bytes(header, n_ctx) / 1e6:,.1f} MB")
     for key, value in header.metadata.items():
         if not isinstance(value, list):
-            table.add_row(key, _shortened(str(value)))
+            table.add_row(key, shortened(str(value)))
     for key, length in header.array_lengths.items():
         table.add_row(key, f"{length:,} values")
-    _print(table)
-
-
-def _shortened(text: str, width: int = 60) -> str:
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)  # no control codes from files
-    return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def _table(title: str, *columns: str) -> Any:
-    """A rich table; a column that starts with ``>`` or ``<`` is aligned left, others right."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in columns:
-        left = column[0] in "<>"
-        table.add_column(column.lstrip("<>"), justify="left" if left else "right", overflow="fold")
-    return table
-
-
-def _print(table: Any) -> None:
-    from rich.console import Console
-
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 100
-    console.print(table)
+    print_table(table)
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:

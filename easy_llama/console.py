@@ -62,10 +62,12 @@ class Console:
             try:
                 if not self._do(line):
                     return
-            except EasyLlamaError as error:
-                self.screen.line(str(error), "error")
-            except OSError as error:  # a file that can't be read or written is no reason to end a chat
-                self.screen.line(str(error), "error")
+            except KeyboardInterrupt:
+                self.screen.line()
+                self.screen.note("stopped")
+            except (EasyLlamaError, OSError, ValueError, RuntimeError) as error:
+                # a path that is none, a file that can't be written: no reason to end a chat
+                self.screen.line(str(error) or type(error).__name__, "error")
 
     def _read(self, prompt: str) -> str:
         """Read a line, or several where each but the last ends with a backslash."""

@@ -72,7 +72,8 @@ def exit_(console: Talk, argument: str) -> bool:
 
 @command
 def reset(console: Talk, argument: str) -> None:
-    """Go back to the beginning of the conversation."""
+    """Go back to the beginning of the conversation; the chat until here stays kept."""
+    console.thread = console.thread.fork()
     console.thread.reset()
     console.screen.note("the conversation begins anew")
 
@@ -234,7 +235,7 @@ def export(console: Talk, argument: str) -> None:
     """Write the conversation as Markdown: export FILE."""
     path = Path(_needed(argument, "export needs a file name: export talk.md")).expanduser()
     parts = [f"**{m['role']}**\n\n{m['content']}\n" for m in console.thread.messages]
-    path.write_text("\n".join(parts), encoding="utf-8")
+    path.write_text("\n".join(parts), encoding="utf-8", errors="replace")
     console.screen.note(f"written to {argument}")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import EasyLlamaWarning, FormatError
-from .formats import Format, check
+from .formats import Format, check, check_format
 from .message import Message, MessageEncoder
 from .model import Model
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .formats.derive import Derivation
     from .formats.template import ChatTemplate
 
-__all__ = ["DictLayout", "Layout", "TemplateLayout", "warn_of_misfit"]
+__all__ = ["DictLayout", "Layout", "TemplateLayout", "alone", "layout_of", "warn_of_misfit"]
 
 # what harms every conversation; the doctor's other findings depend on what is written in it
 _MISFITS = ("foreign_markup", "whitespace", "differs")
@@ -62,11 +62,25 @@ class DictLayout:
     def text(self, messages: Sequence[Message], *, generate: bool = True) -> str:
         """Return the text; see the protocol."""
         opening = self.format["bot_prefix"] if generate else ""
-        return "".join(message.as_string() for message in messages) + opening
+        return "".join(message.as_string() for message in self._placed(messages)) + opening
 
     def tokens(self, messages: Sequence[Message], *, generate: bool = True) -> list[int]:
         """Return the tokens; see the protocol."""
-        return self.encoder.conversation(messages, self.format["bot_prefix"] if generate else "")
+        opening = self.format["bot_prefix"] if generate else ""
+        return self.encoder.conversation(self._placed(messages), opening)
+
+    def _placed(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages with the prefixes that suit their neighbours: the one before may have been dropped."""
+        own = {self.format["user_prefix"], self.format.get("user_prefix_after_system", "")}
+        placed: list[Message] = []
+        for message in messages:
+            if message["role"] == "user" and message["prefix"] in own and len(own) > 1:
+                prefix, _ = self.around("user", placed[-1] if placed else None)
+                if prefix != message["prefix"]:
+                    message = message.copy()
+                    message["prefix"] = prefix
+            placed.append(message)
+        return placed
 
 
 class TemplateLayout:
@@ -158,3 +172,29 @@ def warn_of_misfit(model: Model, format: Format) -> None:
     found = next((finding for finding in check(model, format) if finding.kind in _MISFITS), None)
     if found is not None:
         warnings.warn(f"{model.filename}: {found.text}", EasyLlamaWarning, stacklevel=3)
+
+
+def alone(layout: Layout, role: str, content: str) -> Message:
+    """Return a message of ``role`` that nothing stands before."""
+    prefix, postfix = layout.around(role, None)
+    return Message(role, prefix, content, postfix)
+
+
+def layout_of(model: Model, format: Format | None, encoder: MessageEncoder) -> tuple[Layout, Format | None]:
+    """Return the layout for ``format`` or for the model's own template, and its dictionary if it has one."""
+    if format is not None:
+        return DictLayout(check_format(format), encoder), format
+    source = model.metadata.get("tokenizer.chat_template")
+    if not isinstance(source, str):
+        raise FormatError(
+            f"{model.filename} has no chat template; give a format, such as ez.formats.chatml "
+            "(ez.formats.names() lists all)"
+        )
+    from .formats.derive import derive
+    from .formats.template import ChatTemplate
+
+    template = ChatTemplate(source, *model.tokenizer.markers())
+    derived = derive(template)
+    if derived.format is not None:
+        return DictLayout(derived.format, encoder), derived.format
+    return TemplateLayout(template, derived, encoder), None

@@ -6,12 +6,12 @@ that were really evaluated for a generated content, so that the next turn extend
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .engine import Tokenizer
 from .errors import PromptError
 
-__all__ = ["ROLES", "Message", "MessageEncoder", "check_role"]
+__all__ = ["ROLES", "Message", "MessageEncoder", "as_message", "check_role"]
 
 ROLES = ("system", "user", "bot")
 
@@ -68,16 +68,31 @@ def check_role(role: object) -> str:
     return role.lower()
 
 
-class MessageEncoder:
-    """Messages to tokens: markup in prefixes and postfixes becomes tokens, in contents it stays text."""
+def as_message(value: object) -> Message:
+    """Return ``value`` as a Message; a plain dict with its four texts is one too."""
+    if isinstance(value, Message):
+        return value
+    keys = ("role", "prefix", "content", "postfix")
+    if isinstance(value, dict) and all(isinstance(value.get(key), str) for key in keys):
+        return Message(check_role(value["role"]), *(value[key] for key in keys[1:]))
+    raise PromptError(f"a message needs the texts {', '.join(keys)}; got {value!r:.200}")
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._bos = tokenizer.encode("", bos=True)
+
+class MessageEncoder:
+    """Messages to tokens: markup in prefixes and postfixes becomes tokens, in contents it stays text.
+
+    ``tokenizer`` returns the tokenizer of the loaded model, which is another one after a reload.
+    """
+
+    def __init__(self, tokenizer: Callable[[], Tokenizer]) -> None:
+        self._get_tokenizer = tokenizer
+        tokenizer_now = tokenizer()
+        self._bos = tokenizer_now.encode("", bos=True)
         # tokenizers of the SentencePiece kind put a space before every text; inside a conversation that
         # would double it, so texts are encoded behind a newline, whose tokens are cut off again
-        self._lead = "\n" if tokenizer.piece(tokenizer.encode("x", bos=False)[0]).startswith(b" ") else ""
-        self._n_lead = len(tokenizer.encode(self._lead, bos=False)) if self._lead else 0
+        first = tokenizer_now.piece(tokenizer_now.encode("x", bos=False)[0])
+        self._lead = "\n" if first.startswith(b" ") else ""
+        self._n_lead = len(tokenizer_now.encode(self._lead, bos=False)) if self._lead else 0
 
     def conversation(self, messages: Sequence[Message], opening: str = "") -> list[int]:
         """Return the tokens of ``messages`` and of ``opening``, the markup before the next reply."""
@@ -110,5 +125,5 @@ class MessageEncoder:
         if not text:
             return []
         if first or not self._lead:
-            return self._tokenizer.encode(text, bos=False, special=special)
-        return self._tokenizer.encode(self._lead + text, bos=False, special=special)[self._n_lead :]
+            return self._get_tokenizer().encode(text, bos=False, special=special)
+        return self._get_tokenizer().encode(self._lead + text, bos=False, special=special)[self._n_lead :]

@@ -53,12 +53,12 @@ def _exchanges(messages: Sequence[Message]) -> list[list[Message]]:
     last_user = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=len(messages))
     groups: list[list[Message]] = []
     for message in messages[:last_user]:
-        if not message.in_context or message.pinned or message["role"] == "system":
+        if not message.in_context or message["role"] == "system":
             continue
         if message["role"] == "user" or not groups:
             groups.append([])
         groups[-1].append(message)
-    return groups
+    return [group for group in groups if not any(message.pinned for message in group)]
 
 
 def shift_cache(model: Model, before: list[int], after: list[int]) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from .errors import HistoryError
 from .history import History
 from .thread import Thread
 
@@ -14,11 +17,35 @@ class Recorder:
     A thread is begun in the history with its first message, so that empty chats leave no trace.
     """
 
-    def __init__(self, history: History, thread_id: int | None = None, n_stored: int = 0) -> None:
-        self._history, self._id, self._n_stored = history, thread_id, n_stored
+    def __init__(
+        self,
+        history: History,
+        on_failure: Callable[[str], None],
+        thread: Thread | None = None,
+        thread_id: int | None = None,
+    ) -> None:
+        self._history, self._on_failure = history, on_failure
+        self._thread, self._id = thread, thread_id
+        self._n_stored = len(thread.messages) if thread else 0
+        self._failed = False
 
     def __call__(self, thread: Thread, reply: str | None) -> None:
-        """Store what is new: finished messages at once, a running reply once a second."""
+        """Store what is new: finished messages at once, a running reply once a second.
+
+        Another thread object, after ``!load`` for example, is another chat. A history that fails is no
+        reason to lose a reply: it is said once, and nothing more is stored.
+        """
+        if self._failed:
+            return
+        if thread is not self._thread:
+            self._thread, self._id, self._n_stored = thread, None, 0
+        try:
+            self._store(thread, reply)
+        except HistoryError as error:
+            self._failed = True
+            self._on_failure(f"this chat is not kept any more: {error}")
+
+    def _store(self, thread: Thread, reply: str | None) -> None:
         if not any(message["role"] != "system" for message in thread.messages) and self._id is None:
             return
         if self._id is None:

@@ -66,8 +66,10 @@ def write_json(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
     """Write ``data`` to ``path``; the old file stays whole until the new one is."""
     target = Path(path)
     text = json.dumps({"easy_llama_thread": VERSION, **data}, indent=2, ensure_ascii=False)
+    if not target.name:
+        raise PromptError(f"{path} is no file name")
     part = target.with_name(target.name + ".part")
-    part.write_text(text + "\n", encoding="utf-8")
+    part.write_text(text + "\n", encoding="utf-8", errors="replace")  # lone surrogates become "?"
     part.replace(target)
 
 
@@ -75,7 +77,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what ``write_json`` wrote; PromptError where the file is no saved thread."""
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PromptError(f"{path} is not a saved thread: {error}") from None
     if not isinstance(data, dict) or data.get("easy_llama_thread") != VERSION:
         raise PromptError(f"{path} is not a saved thread of version {VERSION}")

@@ -12,10 +12,11 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from .errors import ExceededContextLengthException, FormatError, PromptError, SettingsError
-from .formats import Format, check_format
-from .layout import DictLayout, Layout, TemplateLayout, warn_of_misfit
-from .message import Message, MessageEncoder, check_role
+from .errors import ExceededContextLengthException, PromptError, SettingsError
+from .formats import Format
+from .generation import Generation
+from .layout import alone, layout_of, warn_of_misfit
+from .message import Message, MessageEncoder, as_message, check_role
 from .model import Model, Writable
 from .overflow import POLICIES, drop_oldest, shift_cache, usable_tokens
 from .samplers import DefaultSampling, SamplerSettings
@@ -68,12 +69,12 @@ class Thread:
             raise SettingsError(f"overflow must be one of {', '.join(POLICIES)}; got {overflow!r}")
         self.model, self.sampler, self.overflow = model, sampler, overflow
         self._given_format = format is not None
-        self._encoder = MessageEncoder(model.tokenizer)
-        self._layout, self.format = _layout_of(model, format, self._encoder)
+        self._encoder = MessageEncoder(lambda: model.tokenizer)
+        self._layout, self.format = layout_of(model, format, self._encoder)
         if format is not None:
             warn_of_misfit(model, format)
         self.messages: list[Message] = []
-        given = None if messages is None else [message.copy() for message in messages]
+        given = None if messages is None else [as_message(message).copy() for message in messages]
         self._beginning = self._default_beginning() if given is None else given
         self.last = Turn()
         self.reset()
@@ -125,6 +126,7 @@ class Thread:
 
     def _told(self) -> list[Message]:
         """The messages that the model is told: in the context, and no empty system message."""
+        self.messages = [as_message(message) for message in self.messages]
         return [m for m in self.messages if m.in_context and (m["content"] or m["role"] != "system")]
 
     def print_stats(self, file: Writable | None = None) -> None:
@@ -148,18 +150,18 @@ class Thread:
     def stream(self, prompt: str, *, prefix: str = "") -> Generator[str, None, None]:
         """Like ``send``, but return a generator of the reply's pieces.
 
-        The user message is added at once, the reply when the generator ends; a generator that is closed
+        The user message is added when reading begins, the reply when it ends; a generator that is closed
         before its end adds what was generated until then.
         """
         if not isinstance(prompt, str) or not prompt.strip():
             raise PromptError(f"a message needs text; got {prompt!r}")
-        self.messages.append(self.create_message("user", prompt))
+        user = self.create_message("user", prompt)
+        self.messages.append(user)
         try:
-            tokens, dropped = self._fit(prefix)
-        except BaseException:
-            self.messages.pop()
-            raise
-        return self._reply(tokens, dropped, prefix)
+            generation, dropped = self._begin(prefix)
+        finally:
+            self.messages = [m for m in self.messages if m is not user]
+        return self._reply(generation, dropped, prefix, user)
 
     def reroll(self, *, prefix: str = "") -> str:
         """Replace the bot's last reply by another one; the old one is kept among its ``alternatives``."""
@@ -171,32 +173,53 @@ class Thread:
             raise PromptError("the last message is not the bot's, so there is nothing to generate anew")
         old = self.messages.pop()
         try:
-            tokens, dropped = self._fit(prefix)
-        except BaseException:
+            generation, dropped = self._begin(prefix)
+        finally:
             self.messages.append(old)
-            raise
-        return self._reply(tokens, dropped, prefix, old.alternatives or [old["content"]])
+        return self._reply(generation, dropped, prefix, old)
+
+    def _begin(self, prefix: str) -> tuple[Generation, int]:
+        """Make room and return the generation of the next reply, and how many messages were dropped."""
+        if not isinstance(prefix, str):
+            raise PromptError(f"prefix must be a str; got {type(prefix).__name__}")
+        tokens, dropped = self._fit(prefix)
+        return self.model.generation(tokens, self._layout.stops, self.sampler), dropped
 
     def _reply(
-        self, tokens: list[int], dropped: int, prefix: str, replaced: Sequence[str] = ()
+        self, generation: Generation, dropped: int, prefix: str, before: Message
     ) -> Generator[str, None, None]:
-        """Generate a reply to ``tokens`` and add it, also when the reader stops early."""
-        generation = self.model.generation(tokens, self._layout.stops, self.sampler)
-        text = ""
+        """Add a reply after the user message ``before``, or in place of the bot message ``before``.
+
+        A reader that stops early keeps what was said. If nothing was said, nothing is changed.
+        """
+        is_reroll, text, said = before["role"] == "bot", "", False
+        if not is_reroll:
+            self.messages.append(before)
         try:
             if prefix:
+                said = True
                 yield prefix
             for piece in generation.pieces():
                 text += piece
                 yield piece
         finally:
-            message = self.create_message("bot", prefix + text)
-            kept, rest = generation.tokens_of(text)
-            plain = self._encoder.text
-            message.generated = [*plain(prefix, special=False), *kept, *plain(rest, special=False)]
-            message.alternatives, message.seed = [*replaced, message["content"]], generation.stats.seed
-            self.messages.append(message)
-            self.last = Turn(dropped, generation.stats)
+            if said or generation.tokens or generation.stats.finish_reason is not None:
+                replaced = self._without(before) if is_reroll else []
+                message = self.create_message("bot", prefix + text)
+                kept, rest = generation.tokens_of(text)
+                plain = self._encoder.text
+                message.generated = [*plain(prefix, special=False), *kept, *plain(rest, special=False)]
+                message.alternatives, message.seed = [*replaced, message["content"]], generation.stats.seed
+                self.messages.append(message)
+                self.last = Turn(dropped, generation.stats)
+            elif not is_reroll:
+                self.messages = [m for m in self.messages if m is not before]
+
+    def _without(self, old: Message) -> list[str]:
+        """Take a reply out of the thread and return its alternatives, an edited content included."""
+        self.messages = [m for m in self.messages if m is not old]
+        shown = old["content"]
+        return old.alternatives if shown in old.alternatives else [*old.alternatives, shown]
 
     def candidates(self, k: int) -> list[tuple[str, float]]:
         """Return the ``k`` likeliest first tokens of the next reply with their probabilities."""
@@ -221,6 +244,8 @@ class Thread:
         def tokens() -> list[int]:
             return self._layout.tokens(self._told()) + self._encoder.text(prefix, special=False)
 
+        if not isinstance(self.sampler, SamplerSettings):
+            raise SettingsError(f"sampler must be a SamplerSettings; got {type(self.sampler).__name__}")
         n_ctx = self.model.context_length
         usable = usable_tokens(n_ctx, self.sampler.max_len_tokens)
         before = tokens()
@@ -232,7 +257,12 @@ class Thread:
         if self.overflow == "shift":
             shift_cache(self.model, before, tokens())
         if self.overflow == "summarize" and dropped:
-            self._put_summary(dropped, lambda: len(tokens()) <= usable)
+            try:
+                self._put_summary(dropped, lambda: len(tokens()) <= usable)
+            except BaseException:  # Ctrl-C while the summary is written: as if nothing had been dropped
+                for message in dropped:
+                    message.in_context = True
+                raise
         return tokens(), len(dropped)
 
     def _put_summary(self, dropped: list[Message], fits: Callable[[], bool]) -> None:
@@ -257,7 +287,7 @@ class Thread:
         room = self.model.context_length // 2
         tokens = self._encoder.text(lines, special=False)[-room:]
         request = f"Summarize this conversation in two sentences:\n\n{self.model.detokenize(tokens)}"
-        asked = [Message("user", *_around(self._layout, "user", request))]
+        asked = [alone(self._layout, "user", request)]
         settings = replace(self.sampler, max_len_tokens=max(1, self.model.context_length // 8))
         generation = self.model.generation(self._layout.tokens(asked), self._layout.stops, settings)
         return "".join(generation.pieces()).strip()
@@ -278,13 +308,14 @@ class Thread:
         """Change the content of message ``index``; the next turn evaluates what follows it anew."""
         try:
             message = self.messages[index]
-        except IndexError:
-            raise PromptError(f"there is no message {index}; the thread has {len(self.messages)}") from None
+        except (IndexError, TypeError):
+            raise PromptError(f"there is no message {index!r}; the thread has {len(self.messages)}") from None
         message["content"] = self.create_message(message["role"], content)["content"]
 
     def fork(self) -> Thread:
         """Return an independent thread with the same messages on the same model."""
-        twin = Thread(self.model, self.format, self.sampler, self._beginning, overflow=self.overflow)
+        format = self.format if self._given_format else None
+        twin = Thread(self.model, format, self.sampler, self._beginning, overflow=self.overflow)
         twin.messages = [message.copy() for message in self.messages]
         return twin
 
@@ -348,35 +379,18 @@ class Thread:
         thread = cls(model, data.get("format"), sampler, beginning, overflow=data.get("overflow", "trim"))
         thread.messages = [message_from_dict(message) for message in data.get("messages") or []]
         if data.get("model") != model.filename:
-            for message in thread.messages:
-                message.generated = None
+            thread._adapt(data.get("format") is None)
         return thread
+
+    def _adapt(self, rewrite: bool) -> None:
+        """Make messages from another model this one's: no token ids, and its own format if ``rewrite``."""
+        for messages in (self.messages, self._beginning):
+            after = None
+            for message in messages:
+                message.generated = None
+                if rewrite:
+                    message["prefix"], message["postfix"] = self._layout.around(message["role"], after)
+                after = message
 
     def __repr__(self) -> str:
         return f"<Thread of {len(self.messages)} messages on {self.model.filename}>"
-
-
-def _around(layout: Layout, role: str, content: str) -> tuple[str, str, str]:
-    """Return prefix, content and postfix of a message that stands alone."""
-    prefix, postfix = layout.around(role, None)
-    return prefix, content, postfix
-
-
-def _layout_of(model: Model, format: Format | None, encoder: MessageEncoder) -> tuple[Layout, Format | None]:
-    """Return the layout for ``format`` or for the model's own template, and its dictionary if it has one."""
-    if format is not None:
-        return DictLayout(check_format(format), encoder), format
-    source = model.metadata.get("tokenizer.chat_template")
-    if not isinstance(source, str):
-        raise FormatError(
-            f"{model.filename} has no chat template; give a format, such as ez.formats.chatml "
-            "(ez.formats.names() lists all)"
-        )
-    from .formats.derive import derive
-    from .formats.template import ChatTemplate
-
-    template = ChatTemplate(source, *model.tokenizer.markers())
-    derived = derive(template)
-    if derived.format is not None:
-        return DictLayout(derived.format, encoder), derived.format
-    return TemplateLayout(template, derived, encoder), None

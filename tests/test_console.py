@@ -16,6 +16,8 @@ import pytest
 import easy_llama as ez
 from easy_llama.console import Console
 from easy_llama.console_commands import COMMANDS
+from easy_llama.history import History
+from easy_llama.recorder import Recorder
 from easy_llama.samplers import GreedyDecoding
 from easy_llama.terminal import PlainReader, Screen
 from easy_llama.thread import Thread
@@ -377,3 +379,54 @@ def test_formats_and_system_messages_from_the_command_line() -> None:
     done = run("chat", "--format", "llma3", stdin="Hi\n")
     assert done.returncode == 1
     assert "did you mean 'llama3'" in done.stderr
+
+
+# --- what a second hard review found -------------------------------------------------------------------
+
+
+def test_loading_resetting_and_forking_begin_another_kept_chat(model: ez.Model, tmp_path: Path) -> None:
+    other = Thread(model, sampler=GreedyDecoding)
+    other.send("Another talk")
+    other.save(tmp_path / "other.json")
+    with History(tmp_path / "threads.sqlite3") as history:
+        failures: list[str] = []
+        lines = ("Precious", f"!load {tmp_path}/other.json", "On", "!reset", "New", "!fork", "Copy")
+        talk(model, *lines, on_change=Recorder(history, failures.append))
+        titles = {kept.title: kept.n_messages for kept in history.threads()}
+    assert titles["Precious"] == 2
+    assert {"Another talk", "New"} <= set(titles)
+    assert failures == []
+
+
+def test_a_history_that_fails_is_said_once_and_costs_no_reply(model: ez.Model, tmp_path: Path) -> None:
+    failures: list[str] = []
+    with History(tmp_path / "threads.sqlite3") as history:
+        recorder = Recorder(history, failures.append)
+
+        def on_change(thread: Thread, reply: str | None) -> None:
+            recorder(thread, reply)
+            if reply is None and history.latest() is not None:
+                history.delete(history.latest() or 0)  # as another terminal may
+
+        out, thread = talk(model, "What is 7 + 5?", "What is 3 + 4?", "What is 7 + 5?", on_change=on_change)
+    assert out.count("7 + 5 = 12.") == 2
+    assert len(thread.messages) == 6
+    assert len(failures) == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["!save /", "!save a\0b", "!save ~nobody_here/x", "!load ~nobody_here/x", "!export a\0"]
+)
+def test_paths_that_are_none_do_not_end_the_chat(model: ez.Model, line: str) -> None:
+    _, thread = talk(model, line, "Hello")
+    assert thread.messages[-1]["role"] == "bot"
+
+
+def test_ctrl_c_in_a_command_does_not_end_the_chat(model: ez.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Thread, messages: object = None) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Thread, "summarize", interrupted)
+    out, thread = talk(model, "Hello", "!summary", "Hello")
+    assert "[stopped]" in out
+    assert len(thread.messages) == 4

@@ -383,10 +383,10 @@ with ez.Model(n_threads=1) as model, History(sys.argv[1]) as history:
         thread_id = history.begin(thread)
     print(thread_id, flush=True)
     while True:
-        pieces = thread.stream(f"Message {len(thread.messages)}")
-        record()
         text = ""
-        for piece in pieces:
+        for piece in thread.stream(f"Message {len(thread.messages)}"):
+            if not text:
+                record()  # the message is in the thread from the first piece of its answer on
             text += piece
             history.partial(thread_id, text, flush=True)
         record()

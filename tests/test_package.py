@@ -21,7 +21,7 @@ ORDER = [
     "errors", "hub", "formats", "engine", "steps", "samplers", "decoding", "text", "stats", "generation",
     "engines", "model", "message", "layout", "overflow", "storage", "thread", "history", "recorder",
     "terminal",
-    "console_commands", "console", "__init__", "cli", "__main__",
+    "console_commands", "console", "tables", "__init__", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LONG_FUNCTIONS: dict[str, str] = {}  # "file:function" -> why it may be longer

@@ -243,7 +243,7 @@ def real_tokenizer(request: pytest.FixtureRequest) -> Iterator[LlamaTokenizer]:
 
 def test_no_special_token_of_a_real_vocabulary_can_be_forged(real_tokenizer: LlamaTokenizer) -> None:
     tokenizer = real_tokenizer
-    encoder = MessageEncoder(tokenizer)
+    encoder = MessageEncoder(lambda: tokenizer)
     control = [token for token in range(tokenizer.n_vocab) if tokenizer.is_control(token)]
     assert control
     for token in control:
@@ -256,7 +256,7 @@ def test_no_special_token_of_a_real_vocabulary_can_be_forged(real_tokenizer: Lla
 
 
 def test_messages_one_by_one_are_the_whole_text(real_tokenizer: LlamaTokenizer) -> None:
-    encoder = MessageEncoder(real_tokenizer)
+    encoder = MessageEncoder(lambda: real_tokenizer)
     parts = [("user", "### User:\n", "Hello there", "\n\n"), ("bot", "### Assistant:\n", "Hi", "\n\n")]
     messages = [Message(*part) for part in parts]
     tokens = encoder.conversation(messages, "### User:\n")
@@ -370,3 +370,125 @@ def test_wrong_arguments(thread: Thread, model: ez.Model) -> None:
         with pytest.raises(error, match=words):
             call()
     assert thread.send("Hello")
+
+
+# --- what a second hard review found -------------------------------------------------------------------
+
+
+def test_a_reply_that_never_began_changes_nothing(thread: Thread) -> None:
+    thread.send("Hello")
+    before = [message.copy() for message in thread.messages]
+    for stream in (thread.stream("Hi"), thread.stream_reroll()):
+        stream.close()
+        assert thread.messages == before
+    busy = thread.model.stream("x")
+    next(busy)
+    for stream in (thread.stream("Hi"), thread.stream_reroll()):
+        with pytest.raises(ez.errors.EngineBusyError):
+            list(stream)
+        assert thread.messages == before
+    busy.close()
+    for prefix in (5, None, b"x"):
+        with pytest.raises(PromptError, match="prefix must be a str"):
+            thread.send("Hi", prefix=prefix)  # type: ignore[arg-type]
+        assert thread.messages == before
+
+
+def test_equal_messages_are_told_apart(thread: Thread) -> None:
+    for _ in range(3):
+        thread.send("What is 7 + 5?")
+    assert [m["content"] for m in thread.messages][::2] == ["What is 7 + 5?"] * 3
+
+
+@pytest.mark.filterwarnings("ignore::easy_llama.errors.EasyLlamaWarning")
+@pytest.mark.parametrize("name", ["gemma3", "llama2chat", "mistral_v3"])
+def test_a_merged_system_message_keeps_its_place_when_the_first_exchange_is_dropped(
+    model: ez.Model, name: str
+) -> None:
+    format = ez.formats.find(name)
+    thread = Thread(model, format, SHORT, messages=[])
+    for role, content in [("system", "S"), ("user", "one"), ("bot", "two"), ("user", "three")]:
+        thread.add_message(role, content)
+    for message in thread.messages[1:3]:
+        message.in_context = False
+    expected = Thread(model, format, SHORT, messages=[])
+    expected.add_message("system", "S")
+    expected.add_message("user", "three")
+    assert thread._layout.text(thread._told()) == expected._layout.text(expected._told())
+    assert thread._layout.tokens(thread._told()) == expected._layout.tokens(expected._told())
+    thread.edit(0, "")
+    assert thread._layout.text(thread._told()).startswith(format["user_prefix"] + "three")
+
+
+def test_a_thread_goes_on_after_its_model_was_reloaded() -> None:
+    with ez.Model(n_threads=1) as model:
+        thread = Thread(model, sampler=GreedyDecoding)
+        thread.send("My name is Anna.")
+        model.reload()
+        assert "Anna" in thread.send("What is my name?")
+
+
+def test_a_fork_and_a_thread_on_another_model_use_that_models_own_format(odd_model: ez.Model) -> None:
+    odd_model.metadata["tokenizer.chat_template"] = (
+        "{% for m in messages %}### {{ m.role }}:\n{{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}### assistant:\n{% endif %}"
+    )
+    odd_model.filename = "odd.gguf"
+    with ez.Model(n_threads=1) as model:
+        thread = Thread(model, sampler=SHORT)
+        thread.send("Hello")
+        data = thread.fork().to_dict()
+    assert data["format"] is None
+    moved = Thread.from_dict(data, odd_model)
+    assert moved.as_string().startswith("### user:\nHello\n### assistant:\n")
+    assert "<|im_start|>" not in moved.as_string()
+    assert moved.messages[1].generated is None
+
+
+def test_a_pinned_message_keeps_its_whole_exchange(model: ez.Model) -> None:
+    thread = Thread(model, sampler=SHORT)
+    thread.send("My name is Bob.")
+    thread.messages[0].pinned = True
+    for i in range(40):
+        thread.send(PROMPTS[i % 4])
+    told = thread._told()
+    assert [m["role"] for m in told] == ["user", "bot"] * (len(told) // 2)
+    assert told[0]["content"] == "My name is Bob."
+
+
+def test_an_interrupted_summary_drops_nothing(model: ez.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = Thread(model, sampler=SHORT, overflow="summarize")
+
+    def interrupted(self: Thread, messages: object = None) -> str:
+        raise KeyboardInterrupt  # as Ctrl-C while the model writes the summary
+
+    monkeypatch.setattr(Thread, "summarize", interrupted)
+
+    def talk() -> None:
+        for i in range(100):
+            thread.send(PROMPTS[i % 4])
+
+    with pytest.raises(KeyboardInterrupt):
+        talk()
+    assert all(message.in_context for message in thread.messages)
+    assert thread.messages[-1]["role"] == "bot"
+
+
+def test_plain_dictionaries_are_messages_and_other_things_are_refused(model: ez.Model) -> None:
+    plain: Any = {"role": "user", "prefix": "<|im_start|>user\n", "content": "Hi", "postfix": "<|im_end|>\n"}
+    thread = Thread(model, sampler=SHORT, messages=[plain])
+    thread.messages.append(plain)
+    assert thread.send("Hello")
+    for wrong in ({"role": "user", "content": "x"}, "x", None):
+        with pytest.raises(PromptError, match="a message needs"):
+            Thread(model, messages=[wrong])  # type: ignore[list-item]
+    thread.sampler = None  # type: ignore[assignment]
+    with pytest.raises(SettingsError, match="SamplerSettings"):
+        thread.send("Hello")
+
+
+def test_an_edited_reply_stays_among_the_alternatives(thread: Thread) -> None:
+    thread.send("Hello")
+    thread.edit(-1, "Edited")
+    thread.reroll()
+    assert "Edited" in thread.messages[-1].alternatives
