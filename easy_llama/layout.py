@@ -195,6 +195,15 @@ def layout_of(model: Model, format: Format | None, encoder: MessageEncoder) -> t
 
     template = ChatTemplate(source, *model.tokenizer.markers())
     derived = derive(template)
+    case = (model.filename, source)
+    if derived.system == "refused" and case not in _examined:
+        _examined.add(case)
+        warnings.warn(
+            f"{model.filename}: its chat template refuses system messages, so they are put before the first "
+            "user message",
+            EasyLlamaWarning,
+            stacklevel=4,
+        )
     if derived.format is not None:
         return DictLayout(derived.format, encoder), derived.format
     return TemplateLayout(template, derived, encoder), None

@@ -289,6 +289,19 @@ def test_a_template_is_rendered_whole_and_contents_stay_plain(odd_model: ez.Mode
     assert thread.last.stats.reused > 20
 
 
+def test_a_template_that_refuses_a_system_message_is_said_once(odd_model: ez.Model) -> None:
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    odd_model.metadata["tokenizer.chat_template"] = refusing + odd_model.metadata["tokenizer.chat_template"]
+    with pytest.warns(ez.errors.EasyLlamaWarning, match="refuses system messages") as caught:
+        threads = [Thread(odd_model, sampler=SHORT) for _ in range(3)]
+    assert len(caught) == 1
+    thread = threads[0]
+    thread.add_message("system", "Be kind.")
+    thread.send("Hello")
+    text = thread.inference_str_from_messages()
+    assert "<|im_start|>user\nBe kind.\n\nHello<|im_end|>" in text
+
+
 def test_a_model_without_a_template_asks_for_a_format(odd_model: ez.Model) -> None:
     del odd_model.metadata["tokenizer.chat_template"]
     with pytest.raises(FormatError, match=r"no chat template; give a format"):
