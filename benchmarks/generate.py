@@ -45,7 +45,7 @@ class DecodeClock:
     def install(self) -> None:
         """Stand in for ``llama_decode`` wherever it is called from."""
         setattr(llama_cpp.llama_cpp, "llama_decode", self)  # noqa: B010  # another package's name
-        setattr(llama_engine, "_decode", self)  # noqa: B010
+        setattr(llama_engine, "_decode", self)  # noqa: B010  # a name that is private there
 
 
 def plain_loop(model: ez.Model) -> Iterator[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,13 +96,8 @@ def stats(console: Talk, argument: str) -> None:
     if argument in ("on", "off"):
         console.show_speed = argument == "on"
         return
-    for name, value in vars_of(console.thread.last.stats).items():
+    for name, value in asdict(console.thread.last.stats).items():
         console.screen.line(f"  {name:18}{value}")
-
-
-def vars_of(value: object) -> dict[str, object]:
-    """The fields of a dataclass with their values."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}  # type: ignore[arg-type]
 
 
 @command
@@ -110,7 +105,7 @@ def sampler(console: Talk, argument: str) -> None:
     """Show the sampler; sampler FIELD VALUE changes a field (off for none), sampler PRESET takes a preset."""
     if argument:
         console.thread.sampler = changed_sampler(console.thread.sampler, argument)
-    for name, value in vars_of(console.thread.sampler).items():
+    for name, value in asdict(console.thread.sampler).items():
         console.screen.line(f"  {name:18}{'off' if value is None else value}")
 
 

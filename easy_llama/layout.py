@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .errors import EasyLlamaWarning, FormatError
 from .formats import Format, check, check_format
+from .formats.shape import around
 from .message import Message, MessageEncoder
 from .model import Model
 
@@ -54,10 +55,8 @@ class DictLayout:
 
     def around(self, role: str, after: Message | None) -> tuple[str, str]:
         """Return prefix and postfix; see the protocol."""
-        prefix = str(self.format[f"{role}_prefix"])  # type: ignore[literal-required]  # one of three roles
-        if role == "user" and after is not None and after["role"] == "system" and after["content"]:
-            prefix = self.format.get("user_prefix_after_system", prefix)
-        return prefix, str(self.format[f"{role}_suffix"])  # type: ignore[literal-required]
+        after_system = after is not None and after["role"] == "system" and bool(after["content"])
+        return around(role, self.format, after_system=after_system)
 
     def text(self, messages: Sequence[Message], *, generate: bool = True) -> str:
         """Return the text; see the protocol."""

@@ -67,7 +67,8 @@ class Model:
 
     >>> import easy_llama as ez
     >>> model = ez.Model()              # the bundled toy; ez.Model("some.gguf") for a real one
-    >>> model.generate("The sky is blue, and", sampler=ez.samplers.GreedyDecoding)  # doctest: +SKIP
+    >>> model.generate("The sky is blue, and", sampler=ez.samplers.GreedyDecoding)
+    ' the birds are singing...'
 
     - ``model_path``: a GGUF file, any part of a split one; None is the bundled model
     - ``context_length``: tokens the context holds, 1 to 16,777,216; None is the native length, or what fits

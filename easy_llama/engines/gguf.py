@@ -12,6 +12,7 @@ import mmap
 import os
 import re
 import struct
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -248,8 +249,7 @@ class _Reader:
     def check_vocabulary(self, tokens: list[bytes]) -> None:
         if len(set(tokens)) == len(tokens):
             return
-        seen: set[bytes] = set()
-        twice = next(t for t in tokens if t in seen or seen.add(t))  # type: ignore[func-returns-value]
+        twice, _ = Counter(tokens).most_common(1)[0]
         raise self.fail(f"its vocabulary has the token {twice!r} twice")
 
     def tensor(self) -> TensorInfo:

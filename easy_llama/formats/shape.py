@@ -12,7 +12,7 @@ from typing import TypedDict
 
 from ..errors import FormatError
 
-__all__ = ["KEYS", "Format", "check_format", "layout", "like", "make", "merged", "wrap"]
+__all__ = ["KEYS", "Format", "around", "check_format", "layout", "like", "make", "merged", "wrap"]
 
 KEYS = (
     "system_prefix", "system_prompt", "system_suffix", "user_prefix", "user_suffix", "bot_prefix",
@@ -71,6 +71,14 @@ def like(format: Format, *, prompt: str | None = None, stops: Iterable[str] | No
     return made
 
 
+def around(role: str, format: Format, *, after_system: bool) -> Around:
+    """Return prefix and suffix of a message; ``after_system`` says that a system message stands before it."""
+    prefix = str(format[f"{role}_prefix"])  # type: ignore[literal-required]  # one of three roles
+    if role == "user" and after_system:
+        prefix = format.get("user_prefix_after_system", prefix)
+    return prefix, str(format[f"{role}_suffix"])  # type: ignore[literal-required]
+
+
 def layout(messages: Iterable[tuple[str, str]], format: Format) -> Iterator[tuple[str, str, str]]:
     """Yield (prefix, content, suffix) for messages given as (role, content).
 
@@ -80,11 +88,8 @@ def layout(messages: Iterable[tuple[str, str]], format: Format) -> Iterator[tupl
     for role, content in messages:
         if role == "system" and not content:
             continue
-        if role == "user" and after_system:
-            prefix = format.get("user_prefix_after_system", format["user_prefix"])
-        else:
-            prefix = str(format[f"{role}_prefix"])  # type: ignore[literal-required]  # one of three roles
-        yield prefix, content, str(format[f"{role}_suffix"])  # type: ignore[literal-required]
+        prefix, suffix = around(role, format, after_system=after_system)
+        yield prefix, content, suffix
         after_system = role == "system"
 
 
