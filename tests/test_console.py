@@ -198,7 +198,7 @@ def chat(tmp_path: Path) -> Iterator[Any]:
     pexpect = pytest.importorskip("pexpect")
     env = terminal_environment(tmp_path)
     child = pexpect.spawn(
-        COMMAND[0], [*COMMAND[1:], "chat", "--temp", "0"], encoding="utf-8", timeout=20, env=env,
+        COMMAND[0], [*COMMAND[1:], "chat", "--temp", "0"], encoding="utf-8", timeout=60, env=env,
         dimensions=(40, 120),
     )  # fmt: skip
     child.expect("!help")
@@ -313,7 +313,7 @@ def test_the_arrow_key_brings_back_lines_of_an_earlier_chat(tmp_path: Path) -> N
     env = terminal_environment(tmp_path)
     for keys in ("What is 7 + 5?\r", "\x1b[A\r"):
         child = pexpect.spawn(
-            COMMAND[0], [*COMMAND[1:], "chat", "--temp", "0"], encoding="utf-8", timeout=20, env=env
+            COMMAND[0], [*COMMAND[1:], "chat", "--temp", "0"], encoding="utf-8", timeout=60, env=env
         )
         child.expect(READY)
         child.send(keys)
@@ -333,7 +333,7 @@ def test_a_kept_chat_is_resumed_and_deleted(tmp_path: Path) -> None:
 
     def spawn(*options: str) -> Any:
         arguments = [*COMMAND[1:], "chat", "--temp", "0", *options]
-        child = pexpect.spawn(COMMAND[0], arguments, encoding="utf-8", timeout=20, env=env)
+        child = pexpect.spawn(COMMAND[0], arguments, encoding="utf-8", timeout=60, env=env)
         child.expect(READY)
         return child
 
