@@ -57,8 +57,42 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class HiddenEngine(Engine, Protocol):
+    """An engine that also tells the last hidden state of every token, after the final norm.
+
+    Contrastive search needs it. Engines without it are refused by name.
+    """
+
+    @property
+    def hidden(self) -> NDArray[np.float32]:
+        """The hidden states of the first tokens held, float32 (n, n_embd), n <= len(tokens).
+
+        They are known for tokens that ``extend_hidden`` and ``take`` evaluated, up to the first that
+        ``extend`` did.
+        """
+        ...
+
+    def extend_hidden(self, tokens: Sequence[int]) -> Logits:
+        """Do what ``extend`` does and note the hidden states."""
+        ...
+
+    def look_ahead(self, candidates: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Evaluate each candidate as the next token and return (logits, hidden states), without taking any.
+
+        Shapes (k, n_vocab) and (k, n_embd), copies. Raises EngineError when there is no room for k.
+        """
+        ...
+
+    def take(self, index: int) -> None:
+        """Append that candidate of the last ``look_ahead``; nothing is evaluated again."""
+        ...
+
+
 class Tokenizer(Protocol):
     """Text to token ids, and token ids to bytes."""
+
+    n_vocab: int
 
     @property
     def end_tokens(self) -> frozenset[int]:
@@ -75,6 +109,20 @@ class Tokenizer(Protocol):
 
     def piece(self, token: int) -> bytes:
         """Return the bytes that ``token`` adds to the text: maybe half a character, maybe none."""
+        ...
+
+
+class Provider(Protocol):
+    """What has an engine and a tokenizer: a Model, a LlamacppProvider, a TransformersProvider."""
+
+    @property
+    def engine(self) -> Engine:
+        """Evaluates tokens."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Turns text into tokens and back."""
         ...
 
 
@@ -106,3 +154,22 @@ def prefill(engine: Engine, tokens: Sequence[int]) -> Logits:
     keep = min(common_prefix(engine.tokens, tokens), len(tokens) - 1)
     engine.rollback(keep)
     return engine.extend(tokens[keep:])
+
+
+def extend_all(
+    engines: Sequence[Engine], tokens: Sequence[int], *, batch: bool = True
+) -> NDArray[np.float32]:
+    """Evaluate one token on each engine and return the logits, float32 (len(engines), n_vocab).
+
+    In one batch where the engines share a context (an optional ``extend_batch``), else one by one. Like
+    the result of ``extend`` it is valid until the next call on any of the engines. On large weights a
+    batch of 2 to 6 tokens can be slower than one after the other; ``batch=False`` asks for that.
+    """
+    native = getattr(engines[0], "extend_batch", None) if batch and len(engines) > 1 else None
+    if native is not None:
+        rows: NDArray[np.float32] = native(engines, tokens)
+        return rows
+    out = np.empty((len(engines), engines[0].n_vocab), dtype=np.float32)
+    for row, engine, token in zip(out, engines, tokens, strict=True):
+        row[:] = engine.extend((token,))
+    return out
