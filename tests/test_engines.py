@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import easy_llama as ez
-from easy_llama.engine import Engine, Logits, common_prefix, prefill
+from easy_llama.engine import Engine, HiddenEngine, Logits, common_prefix, extend_all, prefill
 from easy_llama.engines.table import TableEngine
 from easy_llama.errors import EasyLlamaError, ExceededContextLengthException, PromptError
 
@@ -154,3 +154,54 @@ def test_common_prefix() -> None:
     assert common_prefix([], [1]) == 0
     assert common_prefix([1, 2], [1, 2, 3]) == 2
     assert common_prefix([1, 2, 3], [1, 9, 3]) == 1
+
+
+def test_forks_advance_together_as_they_do_alone(engine: Engine) -> None:
+    engine.extend(TOKENS)
+    forks = [engine.fork() for _ in range(3)]
+    forks[1].rollback(4)
+    alone = extend_all(forks, [1, 2, 3], batch=False).copy()
+    for fork, n in zip(forks, (8, 4, 8), strict=True):
+        fork.rollback(n)
+    together = extend_all(forks, [1, 2, 3])
+    for one, other in zip(alone, together, strict=True):
+        assert same(one, other)
+    assert [fork.tokens[-1] for fork in forks] == [1, 2, 3]
+    assert forks[1].tokens == [*TOKENS[:4], 2]
+    assert engine.tokens == TOKENS
+    for fork in forks:
+        fork.close()
+    assert same(extend_all([engine], [4])[0], prefill(engine, [*TOKENS, 4]))
+
+
+def test_hidden_states_are_known_for_what_was_evaluated_with_them(engine: Engine) -> None:
+    assert isinstance(engine, HiddenEngine)
+    logits = engine.extend_hidden(TOKENS).copy()
+    assert engine.hidden.shape[0] == len(TOKENS)
+    engine.rollback(5)
+    states = engine.hidden.copy()
+    assert len(states) == 5
+    assert same(engine.extend_hidden(TOKENS[5:]), logits)
+    assert np.allclose(engine.hidden[:5], states)
+    one_by_one = engine.hidden.copy()
+    engine.rollback(0)
+    for token in TOKENS:
+        engine.extend_hidden([token])
+    assert np.allclose(engine.hidden, one_by_one, atol=TOLERANCE)
+
+
+def test_what_was_looked_at_and_taken_is_as_if_evaluated(engine: Engine) -> None:
+    assert isinstance(engine, HiddenEngine)
+    engine.extend_hidden(TOKENS)
+    before = engine.n_evaluated  # type: ignore[attr-defined]
+    logits, hidden = engine.look_ahead([4, 6, 9])
+    assert (len(logits), len(hidden)) == (3, 3)
+    assert engine.tokens == TOKENS
+    engine.take(1)
+    assert engine.tokens == [*TOKENS, 6]
+    assert engine.n_evaluated - before == 3  # type: ignore[attr-defined]
+    assert np.allclose(engine.hidden[-1], hidden[1])
+    after = engine.extend([2]).copy()
+    assert same(prefill(engine, [*TOKENS, 6]), logits[1])
+    engine.rollback(0)
+    assert same(prefill(engine, [*TOKENS, 6, 2]), after)

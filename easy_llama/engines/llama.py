@@ -7,8 +7,6 @@ sequences of the same context that share the cells of their common prefix.
 
 from __future__ import annotations
 
-import ctypes
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from time import perf_counter
@@ -19,14 +17,17 @@ import numpy as np
 from llama_cpp import Llama
 from numpy.typing import NDArray
 
-from ..engine import Logits, Picker
+from ..engine import Engine, Logits, Picker
 from ..errors import EngineError, ExceededContextLengthException, ModelUnloadedException, PromptError
 from ..samplers import SamplerSettings
 from .llama_batch import Batch, OneToken
 from .llama_chain import LlamaChain
+from .llama_hidden import HiddenStates
 from .llama_interrupt import interruptible
+from .llama_rows import logits_address, rows_at
 from .llama_shared import SharedContext
 from .llama_shift import can_shift
+from .llama_together import extend_together
 
 __all__ = ["LlamaEngine"]
 
@@ -34,10 +35,6 @@ _ABORTED = 2
 _GUARD_ABOVE = 0.05  # seconds; a single-token decode as slow as this is made interruptible too
 
 _decode = llama_cpp.llama_decode
-# the same C function as llama_cpp's, but returning the address as a number: no pointer object each token
-_logits_address: Callable[[Any, int], int | None] = ctypes.CFUNCTYPE(
-    ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32
-)(("llama_get_logits_ith", llama_cpp.llama_cpp._lib))
 
 
 class LlamaEngine:
@@ -65,6 +62,7 @@ class LlamaEngine:
         )
         self._view_address: int | None = None
         self._view: Logits = np.empty(0, dtype=np.float32)
+        self._hidden_states = HiddenStates(self)
         self._slow = False
         self._closed = False
 
@@ -91,8 +89,7 @@ class LlamaEngine:
     @property
     def tokens(self) -> list[int]:
         """The tokens this engine holds, a copy."""
-        llama = self._shared.llama
-        record: list[int] = llama.input_ids[: llama.n_tokens].tolist()
+        record: list[int] = self._held_tokens().tolist()
         return record
 
     def session(self) -> AbstractContextManager[Callable[[], None]]:
@@ -215,16 +212,55 @@ class LlamaEngine:
                 raise EngineError(
                     f"all {self._shared.n_seq_max} sequences of the context are in use; close a fork"
                 )
-            return _Fork(self, seq)
+            from .llama_fork import Fork  # a Fork is a LlamaEngine, so it stands above this module
+
+            return Fork(self, seq)
 
     def picker(self, settings: SamplerSettings, seed: int, history: Sequence[int] = ()) -> LlamaChain:
         """Return llama.cpp's sampler chain for ``settings``; ``history`` is what the penalties count."""
         return LlamaChain(self, settings, seed, history)
 
+    @property
+    def n_forks_free(self) -> int:
+        """How many more forks the context has room for."""
+        return len(self._shared.free)
+
+    def extend_batch(self, engines: Sequence[Engine], tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Evaluate one token on each of ``engines``, forks of one context, in one batch.
+
+        Returns a view of the logits, float32 (len(engines), n_vocab), valid until the next call on any.
+        """
+        return extend_together(self._shared, engines, tokens)
+
     def newest_row(self) -> Any:
         """The context if the newest logits in it are this engine's, else None; hold ``lock`` meanwhile."""
         context = self._context()
         return context if self._shared.row == self._seq else None
+
+    def live_view(self) -> Logits | None:
+        """The writable row in the context that the sampler chain draws from next, None where it is
+        another engine's; hold ``lock`` meanwhile. It outlives a rollback, which does not touch it."""
+        context = self._context()
+        return self._row_of(context) if self._shared.row == self._seq else None
+
+    # --- hidden states -----------------------------------------------------------------------------------
+
+    @property
+    def hidden(self) -> NDArray[np.float32]:
+        """The known hidden states of the first tokens held, float32 (n, n_embd)."""
+        return self._hidden_states.known(self.tokens)
+
+    def extend_hidden(self, tokens: Sequence[int]) -> Logits:
+        """Do what ``extend`` does and note the hidden state of every token (after the final norm)."""
+        return self._hidden_states.extend(tokens)
+
+    def look_ahead(self, candidates: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Evaluate each candidate as the next token in one batch; return (logits, hidden states)."""
+        return self._hidden_states.look_ahead(candidates)
+
+    def take(self, index: int) -> None:
+        """Append that candidate of the last ``look_ahead``; nothing is evaluated."""
+        self._hidden_states.take(index)
 
     def close(self) -> None:
         """Free the context and the model; a second call does nothing."""
@@ -236,6 +272,11 @@ class LlamaEngine:
         if self._closed:
             raise ModelUnloadedException("the model was unloaded; call load() before using it again")
         return self._shared.context()
+
+    def _held_tokens(self) -> NDArray[np.intc]:
+        """The tokens that the sequence holds, a view."""
+        record: NDArray[np.intc] = self._shared.llama.input_ids[: self._shared.llama.n_tokens]
+        return record
 
     def _held(self) -> int:
         """How many tokens the sequence holds."""
@@ -283,15 +324,18 @@ class LlamaEngine:
         if held + len(tokens) > self.n_ctx:
             raise ExceededContextLengthException(held + len(tokens), self.n_ctx)
 
-    def _extend_guarded(self, context: Any, whole: list[int]) -> None:
+    def _extend_guarded(self, context: Any, whole: list[int], *, all_rows: bool = False) -> None:
         """Evaluate until ``whole`` is held, in batches that Ctrl-C can interrupt.
 
         The record is true after every batch. Where a signal's handler returns, the loop goes on.
+        ``all_rows`` asks for the output of every token.
         """
         while (held := self._held()) < len(whole):
             part = whole[held : held + self._batch.size]
             with interruptible(context):
                 self._batch.fill(part, held, logits=held + len(part) == len(whole))
+                if all_rows:
+                    self._batch.want_all()
                 start = perf_counter()
                 status = _decode(context, self._batch.struct)
                 self._slow = perf_counter() - start > _GUARD_ABOVE * len(part)
@@ -334,55 +378,17 @@ class LlamaEngine:
         return True
 
     def _logits(self, context: Any) -> Logits:
-        address = _logits_address(context, -1)
+        """The logits after the last token: a view, or a copy while forks take turns on the row."""
+        view = self._row_of(context)
+        self._shared.row = self._seq
+        return view.copy() if self._shared.has_forks else view
+
+    def _row_of(self, context: Any) -> Logits:
+        """The last row of logits in the context; hold the lock."""
+        address = logits_address(context, -1)
         if address != self._view_address:
             if not address:
                 raise EngineError("llama.cpp has no logits for the last token")
-            row = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
-            self._view = np.ctypeslib.as_array(row, (self.n_vocab,))
+            self._view = rows_at(address, 1, self.n_vocab)[0]
             self._view_address = address
-        self._shared.row = self._seq
-        return self._view.copy() if self._shared.has_forks else self._view
-
-
-class _Fork(LlamaEngine):
-    """An engine in a further sequence; it keeps its own record. Its sequence is freed with it."""
-
-    def __init__(self, parent: LlamaEngine, seq: int) -> None:
-        self._prepare(parent._shared, seq, parent.n_ctx)
-        self._own: NDArray[np.intc] = np.zeros(parent.n_ctx, dtype=np.intc)
-        self._n = parent._held()
-        self._own[: self._n] = parent.tokens
-        self._free = weakref.finalize(self, parent._shared.give_back, seq)
-        llama_cpp.llama_memory_seq_rm(self._memory, seq, -1, -1)
-        llama_cpp.llama_memory_seq_cp(self._memory, parent._seq, seq, -1, -1)
-
-    @property
-    def tokens(self) -> list[int]:
-        """The tokens this fork holds, a copy."""
-        record: list[int] = self._own[: self._n].tolist()
-        return record
-
-    def close(self) -> None:
-        """Give the sequence back; the parent lives on."""
-        self._closed = True
-        self._free()
-
-    def _context(self) -> Any:
-        if self._closed:
-            raise EngineError("this fork is closed")
-        return self._shared.context()
-
-    def _held(self) -> int:
-        return self._n
-
-    def _record(self, tokens: Sequence[int], held: int) -> None:
-        self._own[held : held + len(tokens)] = tokens
-        self._n = held + len(tokens)
-        self._shared.n_evaluated += len(tokens)
-
-    def _record_one(self, token: int, held: int) -> None:
-        self._record((token,), held)
-
-    def _forget(self, n: int) -> None:
-        self._n = n
+        return self._view

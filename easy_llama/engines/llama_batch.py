@@ -12,10 +12,7 @@ __all__ = ["Batch", "OneToken"]
 
 
 class Batch:
-    """Room for ``size`` tokens; only the last row asks for logits.
-
-    ``struct`` is what ``llama_decode`` takes. ``seq`` is the sequence that all tokens belong to.
-    """
+    """Room for ``size`` tokens of the sequence ``seq``; ``struct`` is what ``llama_decode`` takes."""
 
     def __init__(self, size: int, seq: int = 0) -> None:
         self.size = size
@@ -23,8 +20,8 @@ class Batch:
         self.positions = np.zeros(size, dtype=np.int32)
         self._outputs = np.zeros(size, dtype=np.int8)
         self._n_seq = np.ones(size, dtype=np.int32)
-        self._seq = np.array([seq], dtype=np.int32)
-        self._seq_pointers = np.full(size + 1, self._seq.ctypes.data, dtype=np.uintp)
+        self._seqs = np.full(size, seq, dtype=np.int32)
+        self._seq_pointers = (self._seqs.ctypes.data + 4 * np.arange(size + 1)).astype(np.uintp)
         self.struct = llama_cpp.llama_batch(
             n_tokens=size,
             token=_pointer(self.tokens, llama_cpp.llama_token),
@@ -42,6 +39,17 @@ class Batch:
         self._outputs[:n] = 0
         self._outputs[n - 1] = logits
         self.struct.n_tokens = n
+
+    def fill_each(self, tokens: Sequence[int], positions: Sequence[int], seqs: Sequence[int]) -> None:
+        """Put one token into each of several sequences, with logits for all."""
+        n = len(tokens)
+        self.tokens[:n], self.positions[:n], self._seqs[:n] = tokens, positions, seqs
+        self._outputs[:n] = True
+        self.struct.n_tokens = n
+
+    def want_all(self) -> None:
+        """Ask for the logits of every token of the last ``fill``."""
+        self._outputs[: self.struct.n_tokens] = True
 
 
 class OneToken:

@@ -11,6 +11,7 @@ import llama_cpp
 from llama_cpp import Llama
 
 from ..errors import EngineBusyError, ModelUnloadedException
+from .llama_batch import Batch
 
 __all__ = ["SharedContext"]
 
@@ -34,6 +35,7 @@ class SharedContext:
         self.row: int | None = None
         self.n_seq_max = int(llama_cpp.llama_n_seq_max(llama._ctx.ctx))
         self.free = list(range(self.n_seq_max - 1, 0, -1))
+        self.group = Batch(self.n_seq_max)  # one token for each sequence
         self._session = threading.Lock()
         self._owner: int | None = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..engine import Logits
 from ..errors import EngineError, ExceededContextLengthException, PromptError
@@ -18,7 +18,10 @@ __all__ = ["ByteTokenizer", "TableEngine"]
 
 
 class TableEngine:
-    """Next-token logits are the row of the newest token in ``table``, float32 (n_vocab, n_vocab)."""
+    """Next-token logits are the row of the newest token in ``table``, float32 (n_vocab, n_vocab).
+
+    That row is its hidden state, too.
+    """
 
     def __init__(self, table: ArrayLike, *, n_ctx: int = 1024) -> None:
         self._table = np.asarray(table, dtype=np.float32)
@@ -28,6 +31,7 @@ class TableEngine:
         self.n_ctx = n_ctx
         self.n_evaluated = 0
         self._tokens: list[int] = []
+        self._candidates: list[int] = []
         self._view: Logits = np.empty(0, dtype=np.float32)
         self._closed = False
 
@@ -64,6 +68,27 @@ class TableEngine:
         child = TableEngine(self._table, n_ctx=self.n_ctx)
         child._tokens = list(self._tokens)
         return child
+
+    @property
+    def hidden(self) -> NDArray[np.float32]:
+        """The hidden states of all tokens held, float32 (n, n_vocab)."""
+        return self._table[self._tokens]
+
+    def extend_hidden(self, tokens: Sequence[int]) -> Logits:
+        """Do what ``extend`` does; the hidden states need no noting."""
+        return self.extend(tokens)
+
+    def look_ahead(self, candidates: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what would follow each candidate; see the protocol."""
+        self._start_call()
+        self._candidates = list(candidates)
+        self.n_evaluated += len(candidates)
+        return self._table[self._candidates], self._table[self._candidates]
+
+    def take(self, index: int) -> None:
+        """Append that candidate of the last ``look_ahead``."""
+        self._start_call()
+        self._tokens.append(self._candidates[index])
 
     def close(self) -> None:
         """Forget everything."""
