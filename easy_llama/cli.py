@@ -19,7 +19,8 @@ from . import __version__, formats
 from .errors import EasyLlamaError, PromptError
 from .history import History
 from .hub import fetch, is_hub_name
-from .model import BUNDLED_MODEL, Model
+from .loaded import BUNDLED_MODEL
+from .model import Model
 from .overflow import POLICIES
 from .recorder import Recorder
 from .samplers import SamplerSettings

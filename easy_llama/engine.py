@@ -7,12 +7,14 @@ turns that into "make the engine hold exactly these tokens, evaluating as few as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from contextlib import contextmanager, suppress
+from operator import index
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import PromptError
+from .errors import ExceededContextLengthException, PromptError
 
 Logits: TypeAlias = NDArray[np.float32]
 """Unnormalised log-probabilities of the next token, float32, shape (n_vocab,)."""
@@ -130,6 +132,21 @@ Decoder: TypeAlias = Callable[[Engine, list[int], frozenset[int], int], Iterator
 """(engine, prompt, end tokens, limit) -> tokens; it yields only tokens that stay."""
 
 
+@contextmanager
+def reserved(engine: Engine) -> Iterator[Callable[[], None]]:
+    """Reserve an engine that is shared for one generation; see ``LlamaEngine.session``.
+
+    A generator must call the yielded function each time it is resumed, because another thread may have
+    taken it over. Engines that can't be shared need no reservation.
+    """
+    session = getattr(engine, "session", None)
+    if session is None:
+        yield lambda: None
+        return
+    with session() as claim:
+        yield claim
+
+
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     """Return how many tokens two sequences share from their beginning.
 
@@ -141,6 +158,36 @@ def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
         return n
     a, b = np.asarray(left[:n]), np.asarray(right[:n])
     return int(np.argmax(a != b))
+
+
+def prompt_tokens(provider: Provider, prompt: str | Sequence[int], room: int = 1) -> list[int]:
+    """Return the token ids of a prompt, text or ids, that leaves room for ``room`` more tokens.
+
+    Raises PromptError for an empty prompt and for what is neither text nor ids of the vocabulary, and
+    ExceededContextLengthException.
+    """
+    if isinstance(prompt, str):
+        tokens = provider.tokenizer.encode(prompt)
+    elif isinstance(prompt, (bytes, bytearray, memoryview)) or not (
+        isinstance(prompt, Sequence) or hasattr(prompt, "__array__")
+    ):
+        raise PromptError(f"prompt must be a str or token ids; got {type(prompt).__name__}")
+    else:
+        n_vocab = provider.engine.n_vocab
+        tokens = [check_token(token, n_vocab) for token in prompt]
+    if not tokens:
+        raise PromptError("the prompt is empty; give at least one token")
+    if len(tokens) + room > provider.engine.n_ctx:
+        raise ExceededContextLengthException(len(tokens), provider.engine.n_ctx, room)
+    return tokens
+
+
+def check_token(token: Any, n_vocab: int) -> int:
+    """Return ``token`` as an int; PromptError unless it is in the vocabulary (libllama would abort)."""
+    with suppress(TypeError):
+        if not isinstance(token, bool) and 0 <= index(token) < n_vocab:
+            return index(token)
+    raise PromptError(f"the token id {token!r} is not an int from 0 to {n_vocab - 1}")
 
 
 def prefill(engine: Engine, tokens: Sequence[int]) -> Logits:

@@ -11,7 +11,9 @@ EasyLlamaError                         catch this for all of them
 ├─ HistoryError       (OSError)        a file of stored threads that can't be used, or no such thread in it
 ├─ ModelUnloadedException (RuntimeError)         the model was used after ``unload``
 ├─ EngineError        (RuntimeError)   llama.cpp refused what should have worked
-│  └─ EngineBusyError                  two unfinished streams on one context in one thread
+│  ├─ EngineBusyError                  two unfinished streams on one context in one thread
+│  └─ NoTokenLeft                      bans and constraints leave no token to choose
+├─ StrategyError      (RuntimeError)   a strategy takes back what was shown, or never comes to an end
 └─ MissingExtraError  (ImportError)    an optional dependency is not installed
 """
 
@@ -30,8 +32,10 @@ __all__ = [
     "ModelIsDirectoryError",
     "ModelNotFoundError",
     "ModelUnloadedException",
+    "NoTokenLeft",
     "PromptError",
     "SettingsError",
+    "StrategyError",
 ]
 
 
@@ -92,6 +96,14 @@ class EngineError(EasyLlamaError, RuntimeError):
 
 class EngineBusyError(EngineError):
     """The calling thread still owns an unfinished stream on the same context."""
+
+
+class NoTokenLeft(EngineError):
+    """Bans, bounds and constraints together leave no token to choose from."""
+
+
+class StrategyError(EasyLlamaError, RuntimeError):
+    """A strategy wants to take back what was shown, keeps more than there is, or never comes to an end."""
 
 
 class MissingExtraError(EasyLlamaError, ImportError):

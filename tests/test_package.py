@@ -19,7 +19,7 @@ ROOT = PACKAGE.parent
 # a module imports only what stands before it; the modules of a rack count as the rack
 ORDER = [
     "errors", "hub", "formats", "engine", "steps", "samplers", "decoding", "text", "stats", "generation",
-    "engines", "model", "message", "layout", "overflow", "storage", "thread", "history", "recorder",
+    "engines", "loaded", "providers", "explain", "model", "message", "layout", "overflow", "storage", "thread", "history", "recorder",
     "terminal",
     "console_commands", "console", "tables", "__init__", "cli", "__main__",
 ]  # fmt: skip

@@ -9,17 +9,17 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import cached_property
-from operator import index
 from typing import Any
 
 import llama_cpp
 from llama_cpp import Llama
 
+from ..engine import check_token
 from ..errors import ModelUnloadedException, PromptError
 
-__all__ = ["LlamaTokenizer", "check_token"]
+__all__ = ["LlamaTokenizer"]
 
 _NO_TOKEN = -1
 
@@ -42,14 +42,6 @@ def _vocab_of(llama: Llama) -> Any:
     if llama._model.model is None:
         raise ModelUnloadedException("the model was unloaded; call load() before using it again")
     return llama._model.vocab
-
-
-def check_token(token: Any, n_vocab: int) -> int:
-    """Return ``token`` as an int; PromptError unless it is in the vocabulary (libllama would abort)."""
-    with suppress(TypeError):
-        if not isinstance(token, bool) and 0 <= index(token) < n_vocab:
-            return index(token)
-    raise PromptError(f"the token id {token!r} is not an int from 0 to {n_vocab - 1}")
 
 
 def _read_piece(llama: Llama, token: int, *, special: bool = False) -> bytes:
