@@ -9,18 +9,48 @@ Importing this package loads neither llama_cpp nor torch; they come with the fir
 from __future__ import annotations
 
 from . import decoding, errors, formats, model, samplers, steps, thread
+from .decoding import (
+    AntiSlopStrategy,
+    BacktrackSampler,
+    Strategy,
+)
 from .errors import EasyLlamaError
 from .model import Model
+from .providers import LlamacppProvider
 from .samplers import SamplerSettings
 from .thread import Thread
+from .token_samplers import (
+    AntiSlopSampler,
+    BeamSearchSampler,
+    MinPSampler,
+    QAlignSampler,
+    TemperatureSampler,
+    TokenSampler,
+    TopKSampler,
+    TopPSampler,
+    XTCSampler,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AntiSlopSampler",
+    "AntiSlopStrategy",
+    "BacktrackSampler",
+    "BeamSearchSampler",
     "EasyLlamaError",
+    "LlamacppProvider",
+    "MinPSampler",
     "Model",
+    "QAlignSampler",
     "SamplerSettings",
+    "Strategy",
+    "TemperatureSampler",
     "Thread",
+    "TokenSampler",
+    "TopKSampler",
+    "TopPSampler",
+    "XTCSampler",
     "__version__",
     "decoding",
     "errors",

@@ -1,25 +1,22 @@
-"""The command line: ``easy-llama chat``, ``generate``, ``candidates`` and ``info``.
+"""The command line: ``easy-llama chat``, ``generate``, ``threads``, and the commands of ``cli_tools``.
 
-The sampler flags are made from the fields of SamplerSettings. Errors are one line on stderr; ``--debug``
-shows the traceback.
+Errors are one line on stderr; ``--debug`` shows the traceback.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
-from typing import Any, TextIO, TypeVar, cast, get_type_hints
+from typing import Any, TextIO
 
 import click
 
-from . import __version__, formats
+from . import __version__, cli_tools, formats
+from .cli_flags import ban_option, banning, load_model, loading_options, model_options, sampler_options
+from .decoding import Strategy
 from .errors import EasyLlamaError, PromptError
 from .history import History
-from .hub import fetch, is_hub_name
-from .loaded import BUNDLED_MODEL
 from .model import Model
 from .overflow import POLICIES
 from .recorder import Recorder
@@ -28,98 +25,6 @@ from .tables import make_table, print_table, shortened
 from .thread import Thread
 
 __all__ = ["cli", "main"]
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-_SAMPLER_HELP = {
-    "max_len_tokens": "Longest generation in tokens; below 1 is unlimited.",
-    "temp": "Temperature; 0 always takes the likeliest token.",
-    "top_p": "Nucleus sampling: keep this much probability.",
-    "min_p": "Keep tokens at least this likely compared with the likeliest.",
-    "frequency_penalty": "Penalty for each occurrence.",
-    "presence_penalty": "Penalty for having occurred.",
-    "repeat_penalty": "Divide the logits of tokens that occurred.",
-    "top_k": "Keep the k likeliest tokens.",
-    "seed": "Seed of the draws; off draws one.",
-    "penalty_last_n": "How many of the last tokens the penalties look at.",
-}
-
-
-class _OrOff(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases only
-    """A number, or ``off`` for None."""
-
-    def __init__(self, kind: type[int] | type[float]) -> None:
-        self.kind = kind
-        self.name = f"{'INTEGER' if kind is int else 'FLOAT'}|off"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or None for ``off``; anything else is refused."""
-        if value is None or str(value).lower() in ("off", "none"):
-            return None
-        try:
-            return self.kind(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither {'an integer' if self.kind is int else 'a number'} nor off")
-
-
-def sampler_options(command: F) -> F:
-    """Add a flag for every field of SamplerSettings and hand them over as ``sampler``."""
-    hints = get_type_hints(SamplerSettings)
-
-    def with_sampler(**values: Any) -> Any:
-        given = {field.name: values.pop(field.name) for field in fields(SamplerSettings)}
-        return command(sampler=SamplerSettings(**given), **values)
-
-    with_sampler.__doc__ = command.__doc__
-    with_sampler.__name__ = command.__name__
-    params = list(getattr(command, "__click_params__", []))
-    for field in reversed(fields(SamplerSettings)):
-        kind = float if "float" in str(hints[field.name]) else int
-        default = "off" if field.default is None else field.default
-        params.append(
-            click.Option(
-                [f"--{field.name.replace('_', '-')}"],
-                type=_OrOff(kind),
-                default=default,
-                show_default=True,
-                help=_SAMPLER_HELP[field.name],
-            )
-        )
-    cast(Any, with_sampler).__click_params__ = params
-    return cast(F, with_sampler)
-
-
-def loading_options(command: F) -> F:
-    """Add the flags that say how a model is loaded."""
-    for option in (
-        click.option("--verbose", is_flag=True, help="Show llama.cpp's log."),
-        click.option("--threads", type=int, help="Threads; by default one for each physical core."),
-        click.option("--flash-attn", is_flag=True, help="Use Flash Attention."),
-        click.option("--gpu-layers", type=int, default=0, help="Layers on the GPU; -1 for all."),
-        click.option("--context-length", type=int, help="Tokens of context; by default the native length."),
-    ):
-        command = option(command)
-    return command
-
-
-def model_options(command: F) -> F:
-    """Add ``--model`` and the flags that say how it is loaded."""
-    file = click.option(
-        "--model", "-m", "model_path", metavar="FILE", help="A GGUF file; by default the toy."
-    )
-    return file(loading_options(command))
-
-
-def load_model(path: str | None, options: dict[str, Any]) -> Model:
-    """Load the model at ``path``, or behind ``owner/repo:file.gguf``, as the flags say."""
-    return Model(
-        fetch(path) if path is not None and is_hub_name(path) else path,
-        context_length=options.get("context_length"),
-        n_gpu_layers=options.get("gpu_layers", 0),
-        flash_attn=options.get("flash_attn", False),
-        verbose=options.get("verbose", False),
-        n_threads=options.get("threads"),
-    )
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -133,6 +38,10 @@ def cli(context: click.Context, debug: bool) -> None:
     """
     if context.invoked_subcommand is None:
         context.invoke(chat)
+
+
+for _command in (cli_tools.candidates, cli_tools.explain, cli_tools.guide, cli_tools.info):
+    cli.add_command(_command)
 
 
 @cli.command()
@@ -153,6 +62,7 @@ def cli(context: click.Context, debug: bool) -> None:
     "--resume", "-r", is_flag=False, flag_value="latest", metavar="[ID]", help="Go on with a thread."
 )
 @click.option("--no-history", is_flag=True, help="Do not keep this chat.")
+@ban_option
 @loading_options
 @sampler_options
 def chat(
@@ -164,6 +74,7 @@ def chat(
     no_color: bool = False,
     resume: str | None = None,
     no_history: bool = False,
+    ban: tuple[str, ...] = (),
     **options: Any,
 ) -> None:
     """Chat with MODEL: a GGUF file, or owner/repo:file.gguf on the hub; by default the toy in the box."""
@@ -175,7 +86,7 @@ def chat(
         raise PromptError(f"--{flag} can't be changed in a chat that goes on; leave it or --resume out")
     model = load_model(model_path, options)
     chosen = formats.find(format_name) if format_name else None
-    thread = Thread(model, chosen, sampler, overflow=overflow)
+    thread = Thread(model, chosen, sampler, overflow=overflow, strategy=banning(model, ban))
     if system is not None:
         thread.messages = [m for m in thread.messages if m["role"] != "system"]
         thread.add_message("system", system)
@@ -188,6 +99,7 @@ def chat(
         if resume is not None and history is not None:
             number = _resumed(history, resume)
             thread = history.load(number, model)
+            thread.strategy = banning(model, ban)
             if _given(*(field.name for field in fields(SamplerSettings))):
                 thread.sampler = sampler
         input_history = history.path.parent / "input" if history and is_person else None
@@ -254,11 +166,13 @@ def delete(number: int) -> None:
 @cli.command()
 @click.argument("prompt", required=False)
 @click.option("--stop", "stops", multiple=True, help="End at this text; may be given several times.")
+@ban_option
 @model_options
 @sampler_options
 def generate(
     prompt: str | None,
     stops: tuple[str, ...],
+    ban: tuple[str, ...],
     sampler: SamplerSettings,
     model_path: str | None,
     **options: Any,
@@ -273,11 +187,11 @@ def generate(
         raise PromptError("there is no prompt: give one as an argument or on standard input")
     model = load_model(model_path, options)
     if prompt is not None:
-        _continue(model, prompt, list(stops), sampler)
+        _continue(model, prompt, list(stops), sampler, banning(model, ban))
         return
     click.echo(f"{model.filename}: type the beginning of a text, such as Once upon a time. Empty line: end.")
     while prompt := _ask():
-        _continue(model, prompt, list(stops), sampler)
+        _continue(model, prompt, list(stops), sampler, banning(model, ban))
 
 
 def _ask() -> str:
@@ -288,53 +202,15 @@ def _ask() -> str:
         return ""
 
 
-def _continue(model: Model, prompt: str, stops: list[str], sampler: SamplerSettings) -> None:
+def _continue(
+    model: Model, prompt: str, stops: list[str], sampler: SamplerSettings, strategy: Strategy | None
+) -> None:
     """Print the prompt and what follows it; Ctrl-C ends this text only."""
     click.echo(prompt, nl=False)
     try:
-        model.stream_print(prompt, stops=stops, sampler=sampler)
+        model.stream_print(prompt, stops=stops, sampler=sampler, strategy=strategy)
     except KeyboardInterrupt:
         click.echo("(stopped)", err=True)
-
-
-@cli.command()
-@click.argument("prompt")
-@click.option("-k", "k", type=int, default=10, show_default=True, help="How many tokens to show.")
-@model_options
-def candidates(prompt: str, k: int, model_path: str | None, **options: Any) -> None:
-    """Show the likeliest next tokens after PROMPT."""
-    model = load_model(model_path, options)
-    found = model.candidates(prompt, k)
-    table = make_table(f"after {shortened(prompt)!r}", "#", ">token", "probability", "<")
-    for rank, (token, chance) in enumerate(found, 1):
-        bar = "█" * round(20 * float(chance)) or "▏"
-        table.add_row(str(rank), shortened(token), f"{float(chance):.6f}", bar)
-    print_table(table)
-
-
-@cli.command()
-@click.argument("model_path", metavar="[MODEL]", required=False)
-def info(model_path: str | None) -> None:
-    """Show what the header of MODEL says, without loading it."""
-    from .engines.gguf import read_gguf, shard_paths
-    from .engines.llama_open import kv_cache_bytes
-
-    paths = shard_paths(model_path or BUNDLED_MODEL)
-    header = read_gguf(paths[0])
-    shards = [header, *map(read_gguf, paths[1:])]
-    n_bytes = sum(shard.file_size for shard in shards)
-    n_params = sum(tensor.n_elements for shard in shards for tensor in shard.tensors)
-    n_ctx = int(cast(int, header.get("context_length")))
-    table = make_table(Path(paths[0]).name, ">key", ">value")
-    table.add_row("size", f"{n_bytes / 1e6:,.1f} MB in {len(paths)} file{'s' * (len(paths) > 1)}")
-    table.add_row("parameters", f"{n_params / 1e6:,.1f} million")
-    table.add_row("cache for the native context", f"{kv_cache_bytes(header, n_ctx) / 1e6:,.1f} MB")
-    for key, value in header.metadata.items():
-        if not isinstance(value, list):
-            table.add_row(key, shortened(str(value)))
-    for key, length in header.array_lengths.items():
-        table.add_row(key, f"{length:,} values")
-    print_table(table)
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:

@@ -6,11 +6,12 @@ import difflib
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from . import samplers
 from .errors import PromptError, SettingsError
 from .samplers import SamplerSettings
+from .setting_texts import text_of_value, value_from_text
 from .terminal import Screen
 from .thread import Thread
 
@@ -106,7 +107,7 @@ def sampler(console: Talk, argument: str) -> None:
     if argument:
         console.thread.sampler = changed_sampler(console.thread.sampler, argument)
     for name, value in asdict(console.thread.sampler).items():
-        console.screen.line(f"  {name:18}{'off' if value is None else value}")
+        console.screen.line(f"  {name:17} {text_of_value(value)}")
 
 
 def changed_sampler(settings: SamplerSettings, argument: str) -> SamplerSettings:
@@ -121,13 +122,7 @@ def changed_sampler(settings: SamplerSettings, argument: str) -> SamplerSettings
         near = difflib.get_close_matches(name, [*known, *presets.values()], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise SettingsError(f"the sampler has no field and there is no preset {name!r}{hint}")
-    value: Any = None
-    if text.lower() not in ("off", "none"):
-        try:
-            value = int(text) if text.lstrip("-").isdigit() else float(text)
-        except ValueError:
-            raise SettingsError(f"{name} must be a number or off; got {text!r}") from None
-    return replace(settings, **{name: value})
+    return replace(settings, **{name: value_from_text(name, text)})
 
 
 @command

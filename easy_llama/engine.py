@@ -82,7 +82,8 @@ class HiddenEngine(Engine, Protocol):
     def look_ahead(self, candidates: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Evaluate each candidate as the next token and return (logits, hidden states), without taking any.
 
-        Shapes (k, n_vocab) and (k, n_embd), copies. Raises EngineError when there is no room for k.
+        Shapes (k, n_vocab) and (k, n_embd), copies. They occupy forks until ``take``, ``rollback`` or
+        ``fork`` is called. Raises EngineError when there is no room for k.
         """
         ...
 
@@ -167,19 +168,22 @@ def prompt_tokens(provider: Provider, prompt: str | Sequence[int], room: int = 1
     ExceededContextLengthException.
     """
     if isinstance(prompt, str):
-        tokens = provider.tokenizer.encode(prompt)
-    elif isinstance(prompt, (bytes, bytearray, memoryview)) or not (
-        isinstance(prompt, Sequence) or hasattr(prompt, "__array__")
-    ):
+        # a beginning-of-sequence token alone is no prompt by accident
+        tokens = provider.tokenizer.encode(prompt) if prompt else []
+    elif isinstance(prompt, (bytes, bytearray, memoryview)) or not _is_list(prompt):
         raise PromptError(f"prompt must be a str or token ids; got {type(prompt).__name__}")
     else:
         n_vocab = provider.engine.n_vocab
         tokens = [check_token(token, n_vocab) for token in prompt]
     if not tokens:
-        raise PromptError("the prompt is empty; give at least one token")
+        raise PromptError("the prompt is empty; give at least one token, such as [model.bos_token]")
     if len(tokens) + room > provider.engine.n_ctx:
         raise ExceededContextLengthException(len(tokens), provider.engine.n_ctx, room)
     return tokens
+
+
+def _is_list(prompt: object) -> bool:
+    return isinstance(prompt, Sequence) or hasattr(prompt, "__array__")  # numpy's and torch's, too
 
 
 def check_token(token: Any, n_vocab: int) -> int:

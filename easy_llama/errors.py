@@ -12,6 +12,7 @@ EasyLlamaError                         catch this for all of them
 ├─ ModelUnloadedException (RuntimeError)         the model was used after ``unload``
 ├─ EngineError        (RuntimeError)   llama.cpp refused what should have worked
 │  ├─ EngineBusyError                  two unfinished streams on one context in one thread
+│  ├─ ContextFullError                 forks have filled the context that they share
 │  └─ NoTokenLeft                      bans and constraints leave no token to choose
 ├─ StrategyError      (RuntimeError)   a strategy takes back what was shown, or never comes to an end
 └─ MissingExtraError  (ImportError)    an optional dependency is not installed
@@ -20,6 +21,7 @@ EasyLlamaError                         catch this for all of them
 from __future__ import annotations
 
 __all__ = [
+    "ContextFullError",
     "EasyLlamaError",
     "EasyLlamaWarning",
     "EngineBusyError",
@@ -96,6 +98,10 @@ class EngineError(EasyLlamaError, RuntimeError):
 
 class EngineBusyError(EngineError):
     """The calling thread still owns an unfinished stream on the same context."""
+
+
+class ContextFullError(EngineError):
+    """Forks of an engine have filled the context that they share; nothing was evaluated."""
 
 
 class NoTokenLeft(EngineError):

@@ -7,13 +7,15 @@ it has evaluated; a prompt that begins like the previous one costs only what is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from time import perf_counter
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from .decoding import Sampling
+from .decoding import Alignment, QAlign, Strategy, beam_search_of, decoder_for, room_for
 from .engine import common_prefix, prefill, prompt_tokens
 from .errors import (
     ExceededContextLengthException,
@@ -21,15 +23,17 @@ from .errors import (
     PromptError,
     SettingsError,
 )
+from .explain import StepReport, explain_steps
 from .generation import Generation
 from .loaded import BUNDLED_MODEL, LoadedModel
-from .samplers import DefaultSampling, SamplerSettings
+from .samplers import DefaultSampling, SamplerSettings, SimpleSampling
 from .stats import Stats
 from .steps import probabilities
 from .text import StopFinder
 
 __all__ = [
     "BUNDLED_MODEL",
+    "Beam",
     "ExceededContextLengthException",
     "Model",
     "ModelUnloadedException",
@@ -46,6 +50,19 @@ class Writable(Protocol):
 
     def write(self, text: str, /) -> object: ...
     def flush(self) -> object: ...
+
+
+class Beam(NamedTuple):
+    """A text that beam search found.
+
+    ``score`` is ``logprob``, the sum of the log-probabilities, divided by ``length**length_penalty``, where
+    the length counts the end token.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    score: float
+    logprob: float
 
 
 class Model(LoadedModel):
@@ -88,20 +105,34 @@ class Model(LoadedModel):
 
     # --- generating ------------------------------------------------------------------------------------
 
-    def generate(self, prompt: Prompt, stops: Stops = (), sampler: SamplerSettings = DefaultSampling) -> str:
+    def generate(
+        self,
+        prompt: Prompt,
+        stops: Stops = (),
+        sampler: SamplerSettings = DefaultSampling,
+        *,
+        strategy: Strategy | None = None,
+    ) -> str:
         """Return the text that follows ``prompt``, without the stop that ended it.
 
         - ``prompt``: text or token ids
         - ``stops``: texts and token ids that end the generation; the model's own end tokens always do
         - ``sampler``: how tokens are chosen
+        - ``strategy``: what may take tokens back again, such as ``ez.AntiSlopStrategy(model, [...])``
 
         Raises PromptError, ExceededContextLengthException with both counts, EngineBusyError inside an
-        unfinished stream, KeyboardInterrupt within 0.2 s of Ctrl-C.
+        unfinished stream, SettingsError for settings that don't go together, KeyboardInterrupt within 0.2 s
+        of Ctrl-C.
         """
-        return "".join(self.generation(prompt, stops, sampler).pieces())
+        return "".join(self.generation(prompt, stops, sampler, strategy=strategy).pieces())
 
     def stream(
-        self, prompt: Prompt, stops: Stops = (), sampler: SamplerSettings = DefaultSampling
+        self,
+        prompt: Prompt,
+        stops: Stops = (),
+        sampler: SamplerSettings = DefaultSampling,
+        *,
+        strategy: Strategy | None = None,
     ) -> Generator[Chunk, None, None]:
         """Return a generator of dicts; ``chunk['choices'][0]['text']`` is the next piece of text.
 
@@ -109,7 +140,7 @@ class Model(LoadedModel):
         characters. Arguments are those of ``generate``. The context belongs to the stream until it is
         read to its end or closed.
         """
-        return self._chunks(self.generation(prompt, stops, sampler))
+        return self._chunks(self.generation(prompt, stops, sampler, strategy=strategy))
 
     def _chunks(self, generation: Generation) -> Generator[Chunk, None, None]:
         pieces = generation.pieces()
@@ -129,13 +160,15 @@ class Model(LoadedModel):
         end: str = "\n",
         file: Writable | None = None,
         flush: bool = True,
+        *,
+        strategy: Strategy | None = None,
     ) -> str:
         """Print the text to ``file`` (standard output) as it is generated, then ``end``; return the text.
 
         ``flush`` after each piece; at the end it is flushed in any case.
         """
         out = sys.stdout if file is None else file
-        generation, pieces = self.generation(prompt, stops, sampler), []
+        generation, pieces = self.generation(prompt, stops, sampler, strategy=strategy), []
         try:
             for text in generation.pieces():
                 pieces.append(text)
@@ -148,28 +181,96 @@ class Model(LoadedModel):
         return "".join(pieces)
 
     def generation(
-        self, prompt: Prompt, stops: Stops = (), sampler: SamplerSettings = DefaultSampling
+        self,
+        prompt: Prompt,
+        stops: Stops = (),
+        sampler: SamplerSettings = DefaultSampling,
+        *,
+        strategy: Strategy | None = None,
     ) -> Generation:
         """Return the generation that the three methods above read: its pieces, its tokens, its statistics."""
-        if not isinstance(sampler, SamplerSettings):
-            raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}")
-        tokens = prompt_tokens(self, prompt)
+        tokens, limit = self._prompt_and_limit(prompt, sampler)
         end_tokens, texts = self.tokenizer.resolve_stops(stops)
         seed = sampler.real_seed()
         return Generation(
             self.engine,
             self.tokenizer.piece,
-            Sampling(sampler, seed),
+            decoder_for(sampler, seed, self.tokenizer, strategy, texts),
             tokens,
             end_tokens,
-            sampler.limit(self.context_length - len(tokens)),
+            limit,
             StopFinder(texts) if texts else None,
             seed,
             self._note,
         )
 
+    def _prompt_and_limit(self, prompt: Prompt, sampler: SamplerSettings) -> tuple[list[int], int]:
+        """Return the prompt's tokens and how many may follow."""
+        if not isinstance(sampler, SamplerSettings):
+            raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}")
+        tokens = prompt_tokens(self, prompt)
+        room = room_for(sampler, self.context_length, len(tokens))
+        if room < 1:
+            needed = self.context_length - len(tokens) - room + 1
+            raise ExceededContextLengthException(len(tokens), self.context_length, needed)
+        return tokens, sampler.limit(room)
+
     def _note(self, stats: Stats) -> None:
         self.stats = stats
+
+    def beams(
+        self,
+        prompt: Prompt,
+        num_beams: int = 5,
+        *,
+        num_return_sequences: int | None = None,
+        length_penalty: float = 1.0,
+        early_stopping: bool | Literal["never"] = False,
+        sampler: SamplerSettings = DefaultSampling,
+    ) -> list[Beam]:
+        """Return what beam search finds after ``prompt``, the best first: texts with their scores.
+
+        Arguments and scores are those of Hugging Face's ``generate``; ``num_return_sequences`` is all of them
+        by default. Of ``sampler`` the logit bias, the penalties and ``max_len_tokens`` count. The beams share
+        the context, which holds once what they have in common; where it is full the search ends.
+        """
+        settings = replace(
+            sampler, num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping
+        )
+        n = num_beams if num_return_sequences is None else num_return_sequences
+        decoder = replace(beam_search_of(settings, self.tokenizer), num_return_sequences=n)
+        tokens, limit = self._prompt_and_limit(prompt, settings)
+        engine, end_tokens = self.engine, self.tokenizer.end_tokens
+        with self._counted(tokens):
+            found = decoder.search(engine, tokens, end_tokens, limit)
+        return [Beam(self.detokenize(one.tokens), one.tokens, one.score, one.logprob) for one in found]
+
+    def align(
+        self,
+        prompt: Prompt,
+        reward: Callable[[str], float],
+        steps: int = 16,
+        beta: float = 1.0,
+        seed: int | None = None,
+        *,
+        sampler: SamplerSettings = SimpleSampling,
+    ) -> Alignment:
+        """Sample answers in proportion to p(answer) * exp(reward(answer) / beta): QAlign.
+
+        - ``reward``: any function of the text; more is better, -inf forbids it
+        - ``steps``: how many changes are proposed, 16 to 1000 is usual
+        - ``beta``: the smaller, the more the reward counts
+        - ``sampler``: p is what it samples from, the model's own by default; its ``max_len_tokens``
+          is the longest answer
+
+        Returns the whole chain, the acceptance rate and the best answer. Source:
+        https://arxiv.org/abs/2504.03790. Raises SettingsError when the reward raises or is no number.
+        """
+        tokens, limit = self._prompt_and_limit(prompt, sampler)
+        chosen = replace(sampler, seed=seed).real_seed()
+        chain = QAlign(reward, self.detokenize, steps, beta, chosen, sampler, self.tokenizer)
+        with self._counted(tokens):
+            return chain.align(self.engine, tokens, self.tokenizer.end_tokens, limit)
 
     def ingest(self, text: Prompt) -> None:
         """Evaluate ``text`` now, so that generations that begin with it start at once."""
@@ -188,14 +289,32 @@ class Model(LoadedModel):
         top = top[np.argsort(-chances[top], kind="stable")]
         return [(self.vocab[token], chances[token]) for token in top]
 
+    def explain(self, prompt: Prompt, sampler: SamplerSettings = DefaultSampling) -> list[StepReport]:
+        """Return what each step of ``sampler`` does to the distribution of the next token.
+
+        The first report is the model's own distribution, the last one what is drawn from.
+        """
+        if not isinstance(sampler, SamplerSettings):
+            raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}")
+        tokens, named = prompt_tokens(self, prompt), sampler.named_steps(self.tokenizer)
+        text_of = self.vocab.__getitem__
+        return list(self._logits(tokens, lambda logits: explain_steps(tokens, logits, named, text_of)))
+
     def _logits(self, prompt: Prompt, use: Any = lambda logits: None) -> Any:
         """Evaluate ``prompt`` and return ``use(logits)``; the view itself must not leave the session."""
-        tokens, engine = prompt_tokens(self, prompt), self.engine
+        tokens = prompt_tokens(self, prompt)
+        with self._counted(tokens):
+            return use(prefill(self.engine, tokens))
+
+    @contextmanager
+    def _counted(self, tokens: list[int]) -> Iterator[None]:
+        """Reserve the engine and note in ``stats`` what was evaluated and reused."""
+        engine = self.engine
         with engine.session():
             before, start = engine.n_evaluated, perf_counter()
             reused = min(common_prefix(engine.tokens, tokens), len(tokens) - 1)
             try:
-                return use(prefill(engine, tokens))
+                yield
             finally:
                 evaluated, seconds = engine.n_evaluated - before, perf_counter() - start
                 self.stats = Stats(evaluated=evaluated, reused=reused, prompt_seconds=seconds)

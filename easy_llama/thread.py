@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from .decoding import Strategy
 from .errors import ExceededContextLengthException, PromptError, SettingsError
 from .formats import Format
 from .generation import Generation
@@ -52,6 +53,7 @@ class Thread:
     - ``messages``: the beginning of the conversation; None begins with the format's system prompt
     - ``overflow``: what happens when the context is full: ``"trim"`` drops the oldest exchanges, ``"shift"``
       does so by moving the cache, ``"summarize"`` puts a summary in their place, ``"error"`` raises
+    - ``strategy``: what may take tokens of a reply back, such as an ``ez.AntiSlopStrategy``
     """
 
     def __init__(
@@ -62,12 +64,13 @@ class Thread:
         messages: Iterable[Message] | None = None,
         *,
         overflow: str = "trim",
+        strategy: Strategy | None = None,
     ) -> None:
         if not isinstance(model, Model):
             raise PromptError(f"model must be an ez.Model; got {type(model).__name__}")
         if overflow not in POLICIES:
             raise SettingsError(f"overflow must be one of {', '.join(POLICIES)}; got {overflow!r}")
-        self.model, self.sampler, self.overflow = model, sampler, overflow
+        self.model, self.sampler, self.overflow, self.strategy = model, sampler, overflow, strategy
         self._given_format = format is not None
         self._encoder = MessageEncoder(lambda: model.tokenizer)
         self._layout, self.format = layout_of(model, format, self._encoder)
@@ -183,7 +186,8 @@ class Thread:
         if not isinstance(prefix, str):
             raise PromptError(f"prefix must be a str; got {type(prefix).__name__}")
         tokens, dropped = self._fit(prefix)
-        return self.model.generation(tokens, self._layout.stops, self.sampler), dropped
+        stops = self._layout.stops
+        return self.model.generation(tokens, stops, self.sampler, strategy=self.strategy), dropped
 
     def _reply(
         self, generation: Generation, dropped: int, prefix: str, before: Message
@@ -316,7 +320,7 @@ class Thread:
         """Return an independent thread with the same messages on the same model."""
         format = self.format if self._given_format else None
         twin = Thread(self.model, format, self.sampler, self._beginning, overflow=self.overflow)
-        twin.messages = [message.copy() for message in self.messages]
+        twin.strategy, twin.messages = self.strategy, [message.copy() for message in self.messages]
         return twin
 
     def alternative(self, number: int) -> str:
@@ -325,8 +329,8 @@ class Thread:
         if message is None or not 0 <= number < len(message.alternatives):
             count = len(message.alternatives) if message else 0
             raise PromptError(f"there is no alternative {number}; the last message has {count}")
-        message["content"] = message.alternatives[number]
-        return message["content"]
+        content = message["content"] = message.alternatives[number]
+        return content
 
     # --- other shapes ----------------------------------------------------------------------------------
 

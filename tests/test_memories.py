@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import easy_llama as ez
-from easy_llama.engine import prefill
+from easy_llama.engine import extend_all, prefill
 from easy_llama.samplers import GreedyDecoding, SamplerSettings
 from tests.test_safety import survives
 
@@ -111,6 +111,41 @@ def test_rollback_and_forks_where_the_memory_cannot_simply_be_cut(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["gemma2", "mamba"])
+def test_searches_and_strategies_where_the_memory_cannot_simply_be_cut(tmp_path: Path, kind: str) -> None:
+    prompt = [(7 * i) % 290 for i in range(60)]
+    with ez.Model(random_model(tmp_path / "m.gguf", kind), n_threads=1) as model:
+        engine = model.engine
+        prefill(engine, prompt)
+        forks = [engine.fork() for _ in range(3)]
+        alone = extend_all(forks, [1, 2, 3], batch=False).copy()
+        again = [engine.fork() for _ in range(3)]
+        assert np.allclose(extend_all(again, [1, 2, 3]), alone, atol=2e-2)
+        for fork in (*forks, *again):
+            fork.close()
+        engine.rollback(0)
+        engine.extend_hidden(prompt)
+        logits, hidden = engine.look_ahead([1, 2, 3])
+        engine.take(2)
+        assert engine.tokens == [*prompt, 3]
+        after = engine.extend([4]).copy()
+        engine.rollback(0)
+        assert np.allclose(engine.extend_hidden([*prompt, 3]), logits[2], atol=2e-2)
+        assert np.allclose(engine.hidden[-1], hidden[2], atol=2e-2)
+        assert np.allclose(engine.extend([4]), after, atol=2e-2)
+        for settings in (SamplerSettings(num_beams=3, max_len_tokens=6), CONTRASTIVE):
+            assert model.generate(prompt, sampler=settings)
+            assert engine.n_forks_free == 15
+        plain = model.generate(prompt, sampler=SamplerSettings(temp=0.0, max_len_tokens=20))
+        slop = ez.AntiSlopStrategy(model, [plain[8:14]])
+        text = model.generate(prompt, sampler=SamplerSettings(temp=0.0, max_len_tokens=20), strategy=slop)
+        assert slop.report
+        assert plain[8:14] not in text
+
+
+CONTRASTIVE = SamplerSettings(penalty_alpha=0.6, top_k=4, max_len_tokens=6)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "mamba"])
 @pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 def test_an_aborted_evaluation_never_counts_as_done(tmp_path: Path, kind: str) -> None:
     """The abort callback says yes at its n-th call, for many n: as a signal at any moment would."""
@@ -119,7 +154,7 @@ def test_an_aborted_evaluation_never_counts_as_done(tmp_path: Path, kind: str) -
         """
 import numpy as np, signal
 import easy_llama.engines.llama as llama
-from easy_llama.engine import prefill
+from easy_llama.engine import extend_all, prefill
 from contextlib import contextmanager
 import llama_cpp
 tokens = [(7 * i) % 290 for i in range(90)]

@@ -18,10 +18,11 @@ ROOT = PACKAGE.parent
 
 # a module imports only what stands before it; the modules of a rack count as the rack
 ORDER = [
-    "errors", "hub", "formats", "engine", "steps", "samplers", "decoding", "text", "stats", "generation",
-    "engines", "loaded", "providers", "explain", "model", "message", "layout", "overflow", "storage", "thread", "history", "recorder",
-    "terminal",
-    "console_commands", "console", "tables", "__init__", "cli", "__main__",
+    "errors", "hub", "formats", "engine", "dry", "steps", "draws", "setting_checks", "settings", "presets",
+    "picker", "samplers", "setting_texts", "menu", "decoding", "text", "stats", "generation", "engines",
+    "loaded", "providers", "explain", "token_samplers", "model", "message", "layout", "overflow", "storage",
+    "thread", "history", "recorder", "terminal", "console_commands", "console", "tables", "__init__", "cli_flags", "cli_tools", "cli",
+    "__main__",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LONG_FUNCTIONS: dict[str, str] = {}  # "file:function" -> why it may be longer

@@ -280,7 +280,7 @@ def test_a_top_k_above_the_vocabulary_is_off(model: ez.Model) -> None:
 def test_numbers_beyond_all_bounds_are_refused(value: int) -> None:
     for field in ("top_k", "seed", "max_len_tokens", "penalty_last_n"):
         with pytest.raises(ez.errors.SettingsError, match=field):
-            SamplerSettings(**{field: value})
+            SamplerSettings(**{field: value})  # type: ignore[arg-type]  # the names are not known to mypy
 
 
 @pytest.mark.parametrize("prompt", [bytearray(b"ab"), memoryview(b"ab"), np.ones((2, 2), dtype=int), [[1]]])

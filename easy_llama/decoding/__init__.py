@@ -5,6 +5,29 @@ To add a decoder, add a file here. None imports torch or llama_cpp.
 
 from __future__ import annotations
 
+from .antislop import AntiSlopStrategy
+from .backtrack_sampler import BacktrackSampler
+from .backtracking import Backtracking, Rewind, Strategy
+from .beam import BeamSearch, Hypothesis
+from .contrastive import ContrastiveDecoder
+from .qalign import Alignment, QAlign, Sample
 from .sampling import Sampling
+from .selection import beam_search_of, decoder_for, room_for
 
-__all__ = ["Sampling"]
+__all__ = [
+    "Alignment",
+    "AntiSlopStrategy",
+    "BacktrackSampler",
+    "Backtracking",
+    "BeamSearch",
+    "ContrastiveDecoder",
+    "Hypothesis",
+    "QAlign",
+    "Rewind",
+    "Sample",
+    "Sampling",
+    "Strategy",
+    "beam_search_of",
+    "decoder_for",
+    "room_for",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..engine import Engine, Picker, prefill
+from ..engine import Engine, Picker, Tokenizer, prefill
 from ..samplers import SamplerSettings, numpy_picker
 
 __all__ = ["Sampling", "picker_for"]
@@ -13,10 +13,14 @@ __all__ = ["Sampling", "picker_for"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """A decoder that draws every token with ``settings``; same seed, same engine state, same tokens."""
+    """A decoder that draws every token with ``settings``; same seed, same engine state, same tokens.
+
+    ``tokenizer`` is for engines without a picker of their own: see ``picker_for``.
+    """
 
     settings: SamplerSettings
     seed: int
+    tokenizer: Tokenizer | None = None
 
     def __call__(
         self, engine: Engine, prompt: list[int], end_tokens: frozenset[int], limit: int
@@ -28,7 +32,7 @@ class Sampling:
         if limit < 1:
             return
         logits = prefill(engine, prompt)
-        pick = picker_for(engine, self.settings, self.seed, prompt)
+        pick = picker_for(engine, self.settings, self.seed, prompt, self.tokenizer)
         try:
             token = pick(prompt, logits)
             advance = _advance(engine, pick, list(prompt))
@@ -59,10 +63,20 @@ def _advance(engine: Engine, pick: Picker, tokens: list[int]) -> Callable[[int],
     return evaluate_and_pick
 
 
-def picker_for(engine: Engine, settings: SamplerSettings, seed: int, history: Sequence[int]) -> Picker:
-    """Return the engine's own picker where it has one (llama.cpp's chain), else the numpy picker."""
+def picker_for(
+    engine: Engine,
+    settings: SamplerSettings,
+    seed: int,
+    history: Sequence[int],
+    tokenizer: Tokenizer | None = None,
+) -> Picker:
+    """Return the engine's own picker where it has one (llama.cpp's chain), else the numpy picker.
+
+    ``history`` are the tokens before the first draw. The numpy picker needs the ``tokenizer`` for texts in
+    ``logit_bias`` and for DRY, and refuses a grammar or JSON schema with a SettingsError.
+    """
     native = getattr(engine, "picker", None)
     if native is None:
-        return numpy_picker(settings, seed)
+        return numpy_picker(settings, seed, tokenizer)
     picker: Picker = native(settings, seed, history)
     return picker

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from time import perf_counter
 from typing import Any
 
@@ -18,15 +19,22 @@ from llama_cpp import Llama
 from numpy.typing import NDArray
 
 from ..engine import Engine, Logits, Picker
-from ..errors import EngineError, ExceededContextLengthException, ModelUnloadedException, PromptError
-from ..samplers import SamplerSettings
-from .llama_batch import Batch, OneToken
+from ..errors import (
+    ContextFullError,
+    EngineError,
+    ExceededContextLengthException,
+    ModelUnloadedException,
+    PromptError,
+)
+from ..samplers import NumpyPicker, SamplerSettings
+from .llama_batch import Batch
 from .llama_chain import LlamaChain
 from .llama_hidden import HiddenStates
 from .llama_interrupt import interruptible
+from .llama_picker import picker_of
 from .llama_rows import logits_address, rows_at
 from .llama_shared import SharedContext
-from .llama_shift import can_shift
+from .llama_shift import shift
 from .llama_together import extend_together
 
 __all__ = ["LlamaEngine"]
@@ -53,8 +61,7 @@ class LlamaEngine:
         self._shared, self._seq, self.n_ctx = shared, seq, n_ctx
         self.n_vocab = int(shared.llama.n_vocab())
         self._memory = llama_cpp.llama_get_memory(context)
-        self._batch = Batch(int(llama_cpp.llama_n_batch(context)), seq)
-        self._one = OneToken(seq)
+        self._one = shared.one_token(seq)
         self._n_swa = int(llama_cpp.llama_model_n_swa(model))
         # a state instead of cells: it can't be cut, and an aborted batch leaves it half changed
         self._has_state = bool(
@@ -65,6 +72,11 @@ class LlamaEngine:
         self._hidden_states = HiddenStates(self)
         self._slow = False
         self._closed = False
+
+    @cached_property
+    def _batch(self) -> Batch:
+        """For several tokens at once; most forks never need one."""
+        return Batch(int(llama_cpp.llama_n_batch(self._shared.context())), self._seq)
 
     @property
     def llama(self) -> Llama:
@@ -167,6 +179,7 @@ class LlamaEngine:
         sliding windows that have moved on, a memory that was emptied by hand)."""
         with self._shared.lock:
             self._context()
+            self._hidden_states.drop()
             held = self._held()
             if not 0 <= n <= held:
                 raise PromptError(f"can't keep the first {n} tokens: the engine holds {held}")
@@ -183,21 +196,7 @@ class LlamaEngine:
         Returns False, and changes nothing, where llama.cpp can't do it or would crash: recurrent models,
         some RoPE kinds, some quantised caches, a context with forks.
         """
-        with self._shared.lock:
-            self._context()
-            held = self._held()
-            if not 0 <= start <= stop <= held:
-                raise PromptError(f"can't discard tokens {start} to {stop}: the engine holds {held}")
-            # forks share the cells; a state has none, though llama.cpp says that it can shift
-            if self._shared.has_forks or self._has_state or not can_shift(self.llama, self._memory):
-                return False
-            later = self.tokens[stop:]
-            self._forget(start)
-            llama_cpp.llama_memory_seq_rm(self._memory, self._seq, start, stop)
-            llama_cpp.llama_memory_seq_add(self._memory, self._seq, stop, -1, start - stop)
-            self._shared.llama.input_ids[start : start + len(later)] = later
-            self._forget(start + len(later))
-            return True
+        return shift(self, start, stop)
 
     def fork(self) -> LlamaEngine:
         """Return an engine with the same tokens in another sequence of the same context.
@@ -207,6 +206,7 @@ class LlamaEngine:
         """
         with self._shared.lock:
             self._context()
+            self._hidden_states.drop()
             seq = self._shared.take_sequence()
             if seq is None:
                 raise EngineError(
@@ -216,14 +216,16 @@ class LlamaEngine:
 
             return Fork(self, seq)
 
-    def picker(self, settings: SamplerSettings, seed: int, history: Sequence[int] = ()) -> LlamaChain:
-        """Return llama.cpp's sampler chain for ``settings``; ``history`` is what the penalties count."""
-        return LlamaChain(self, settings, seed, history)
+    def picker(
+        self, settings: SamplerSettings, seed: int, history: Sequence[int] = ()
+    ) -> LlamaChain | NumpyPicker:
+        """Return the picker for ``settings``; ``history`` is what penalties count."""
+        return picker_of(self, settings, seed, history)
 
     @property
     def n_forks_free(self) -> int:
         """How many more forks the context has room for."""
-        return len(self._shared.free)
+        return len(self._shared.free) + self._hidden_states.n_candidates
 
     def extend_batch(self, engines: Sequence[Engine], tokens: Sequence[int]) -> NDArray[np.float32]:
         """Evaluate one token on each of ``engines``, forks of one context, in one batch.
@@ -355,7 +357,7 @@ class LlamaEngine:
         elif self._last_position() + 1 < self._held():
             self._forget(self._last_position() + 1)
         if status == 1:
-            return EngineError(
+            return ContextFullError(
                 f"no room is left in the {self._shared.llama._n_ctx} cells of the context, which forks "
                 "share; close some or load with a larger context_length"
             )

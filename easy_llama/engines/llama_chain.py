@@ -1,8 +1,8 @@
 """SamplerSettings as llama.cpp's own sampler chain: the fast picker.
 
-The chain reads the logits of the last decoded token from the context, so a strategy that writes into that
-row in place is seen. Where another engine has decoded since, the chain is run on the logits it is given.
-Its draws come from llama.cpp's generator, so they differ from the numpy picker's for the same seed.
+The chain draws from the newest row of logits in the context. Logits that are given and are not that row are
+copied into it; where another engine's row is there, the chain runs on a copy of its own. Its draws come from
+llama.cpp's generator, so they differ from the numpy picker's for the same seed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import llama_cpp
 import numpy as np
 
 from ..engine import Logits
-from ..errors import EngineError
+from ..errors import EngineError, NoTokenLeft
 from ..samplers import SamplerSettings
+from .llama_samplers import build_chain, chain_of, chain_seed, plan_samplers
+from .llama_vocab import LlamaTokenizer
 
-__all__ = ["LlamaChain", "build_chain"]
+__all__ = ["Constraint", "LlamaChain", "build_chain"]
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
 
@@ -31,49 +33,164 @@ class _Source(Protocol):
     n_vocab: int
 
     @property
+    def llama(self) -> Any: ...
+    @property
     def lock(self) -> AbstractContextManager[object]: ...
     def newest_row(self) -> Any: ...
+    def live_view(self) -> Logits | None: ...
+
+
+class Constraint(Protocol):
+    """What a text must follow, a grammar for example. Its state goes from token to token."""
+
+    def allows(self, token: int) -> bool:
+        """Whether ``token`` may come next."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Go on behind ``token``, which is allowed."""
+        ...
+
+    def mask(self, array: Any) -> None:
+        """Set the logits of all that is not allowed in a ``llama_token_data_array`` to -inf."""
+        ...
+
+    def reset(self) -> None:
+        """Go back to the beginning."""
+        ...
+
+    def close(self) -> None:
+        """Free the memory; a second call does nothing."""
+        ...
 
 
 class LlamaChain:
     """A picker around a C sampler chain for the logits of the engine ``source``.
 
-    ``history`` are the tokens before the first draw, which the penalties count; every token drawn is
-    counted by llama.cpp itself.
+    ``history`` are the tokens before the first draw, which penalties and DRY look at; every token drawn is
+    counted by llama.cpp itself. ``constraint`` limits the tokens drawn, and is closed with the chain: as in
+    llama.cpp a token is drawn without it first, and only where it forbids that one again with it.
     """
 
     def __init__(
-        self, source: _Source, settings: SamplerSettings, seed: int, history: Sequence[int] = ()
+        self,
+        source: _Source,
+        settings: SamplerSettings,
+        seed: int,
+        history: Sequence[int] = (),
+        constraint: Constraint | None = None,
     ) -> None:
         self.source = source
-        self._lock, self._newest_row, self._n_vocab = source.lock, source.newest_row, source.n_vocab
-        self._chain = build_chain(settings, seed, source.n_vocab)
-        self._free = weakref.finalize(self, llama_cpp.llama_sampler_free, self._chain)
+        self._lock, self._n_vocab, self._seed = source.lock, source.n_vocab, seed
+        self._newest_row, self._live_view = source.newest_row, source.live_view
+        self._constraint, self._n_prompt, self._window = constraint, len(history), settings.window
+        with self._lock:
+            source.newest_row()  # raises where the model is gone, before its vocabulary is looked at
+            tokenizer = LlamaTokenizer(source.llama, source.lock)
+            plan = plan_samplers(settings, source.n_vocab, source.llama._model.vocab, tokenizer)
+            self._chain = chain_of(plan, seed)
+            self._free = weakref.finalize(self, llama_cpp.llama_sampler_free, self._chain)
+            self._drawing = {i: sampler for i, sampler in enumerate(plan) if sampler.stream is not None}
+            self._look_back(history)
         self._sample = llama_cpp.llama_sampler_sample
-        if settings.penalizes:
-            for token in history[-settings.penalty_last_n :]:
-                llama_cpp.llama_sampler_accept(self._chain, token)
+        self._candidates: np.ndarray[Any, Any] | None = None
 
     def __call__(self, tokens: Sequence[int], logits: Logits) -> int:
-        """Draw the next token."""
+        """Draw the next token from ``logits``; NoTokenLeft where every one is -inf."""
         with self._lock:
-            context = self._newest_row()
-            return self._pick_from(logits) if context is None else self.draw(context)
+            context, view = self._newest_row(), self._live_view()
+            self._check(logits)
+            if context is None or view is None or self._constraint is not None:
+                return self._pick_from(logits)
+            if logits is not view:
+                np.copyto(view, logits)
+            return self.draw(context)
 
     def draw(self, context: Any) -> int:
-        """Draw from the newest row of ``context``, which must have one; hold the source's lock."""
+        """Draw from the newest row of ``context``, which must be the source's; hold its lock."""
         if self._chain is None:
             raise EngineError("this picker is closed")
+        if self._constraint is not None:
+            view = self._live_view()
+            if view is None:
+                raise EngineError("the newest logits are another engine's")
+            return self._pick_from(view)
         token: int = self._sample(self._chain, context, -1)
         return token
 
-    def _pick_from(self, logits: Logits) -> int:
-        """Run the chain on an array: slower by a copy, for engines that take turns on one context."""
+    def rewind(self, tokens: Sequence[int], salt: int) -> None:
+        """Go back to having drawn exactly ``tokens`` (the prompt and what was generated).
+
+        What is drawn from now on comes from new numbers, which derive from the seed and ``salt``; with
+        salt 0 they begin again like those of a new chain. Mirostat and adaptive-p begin anew.
+        """
+        with self._lock:
+            if self._chain is None:
+                raise EngineError("this picker is closed")
+            llama_cpp.llama_sampler_reset(self._chain)
+            self._reseed(salt)
+            self._look_back(tokens)
+            if self._constraint is not None:
+                _rewind(self._constraint, tokens[self._n_prompt :])
+
+    def close(self) -> None:
+        """Free the chain and its constraint; a second call does nothing."""
+        with self._lock:
+            self._chain = None
+            self._free()
+            if self._constraint is not None:
+                self._constraint.close()
+
+    def _look_back(self, tokens: Sequence[int]) -> None:
+        """Let the steps that count tokens see as many of the last ones as they look at."""
+        for token in tokens[-self._window :] if self._window else ():
+            llama_cpp.llama_sampler_accept(self._chain, token)
+
+    def _reseed(self, salt: int) -> None:
+        """Replace the samplers that draw. A chain can only be added to at its end, so what stands behind
+        the first of them is taken out and put back; DRY stands before them and is slow to make."""
+        if not self._drawing:
+            return
+        chain, first = self._chain, min(self._drawing)
+        n = llama_cpp.llama_sampler_chain_n(chain)
+        for i, old in enumerate(
+            [llama_cpp.llama_sampler_chain_remove(chain, first) for _ in range(first, n)]
+        ):
+            sampler = self._drawing.get(first + i)
+            if sampler is None:
+                llama_cpp.llama_sampler_chain_add(chain, old)
+                continue
+            llama_cpp.llama_sampler_free(old)
+            new = sampler.make(chain_seed(self._seed, sampler.stream, salt))
+            llama_cpp.llama_sampler_chain_add(chain, new)
+
+    def _check(self, logits: Logits) -> None:
         if self._chain is None:
             raise EngineError("this picker is closed")
         if getattr(logits, "shape", None) != (self._n_vocab,):
             raise EngineError("there are no logits to choose from; extend the engine first")
-        candidates = np.zeros(self._n_vocab, dtype=_CANDIDATE)
+        if not logits.max() > -np.inf:
+            raise NoTokenLeft(
+                f"no token is left to choose from: all {self._n_vocab} logits are -inf; ban fewer tokens"
+            )
+
+    def _pick_from(self, logits: Logits) -> int:
+        """Run the chain on an array: slower by a copy."""
+        constraint = self._constraint
+        token = self._apply(logits)
+        if constraint is not None and not constraint.allows(token):
+            # the generator has moved on: a redraw with the number that led to ``token`` would be biased
+            token = self._apply(logits, constraint)
+        llama_cpp.llama_sampler_accept(self._chain, token)
+        if constraint is not None:
+            constraint.accept(token)
+        return token
+
+    def _apply(self, logits: Logits, constraint: Constraint | None = None) -> int:
+        """Run the chain on a copy of ``logits``, where a constraint is given on what it allows."""
+        if self._candidates is None:
+            self._candidates = np.zeros(self._n_vocab, dtype=_CANDIDATE)
+        candidates = self._candidates
         candidates["id"], candidates["logit"] = np.arange(self._n_vocab), logits
         array = llama_cpp.llama_token_data_array(
             data=candidates.ctypes.data_as(llama_cpp.llama_token_data_p),
@@ -81,47 +198,24 @@ class LlamaChain:
             selected=-1,
             sorted=False,
         )
+        if constraint is not None:
+            constraint.mask(array)
+            if not candidates["logit"].max() > -np.inf:
+                raise NoTokenLeft("the grammar allows no token that is left; ban fewer tokens or loosen it")
         llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
-        token: int = array.data[array.selected].id
-        llama_cpp.llama_sampler_accept(self._chain, token)
+        chosen = array.data[array.selected]
+        if not chosen.logit > -np.inf:
+            raise NoTokenLeft("the sampler settings leave no token to choose from; loosen logit_bias")
+        token: int = chosen.id
         return token
 
-    def close(self) -> None:
-        """Free the chain; a second call does nothing."""
-        with self._lock:
-            self._chain = None
-            self._free()
 
-
-def build_chain(settings: SamplerSettings, seed: int, n_vocab: int) -> Any:
-    """Return a ``llama_sampler`` chain with the steps of ``settings`` and a draw at its end."""
-    chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
-
-    def add(sampler: Any) -> None:
-        if not sampler:
-            raise EngineError("llama.cpp made no sampler for these settings")
-        llama_cpp.llama_sampler_chain_add(chain, sampler)
-
-    if settings.penalizes:
-        add(
-            llama_cpp.llama_sampler_init_penalties(
-                n_vocab,
-                settings.penalty_last_n,
-                settings.repeat_penalty or 1.0,
-                settings.frequency_penalty or 0.0,
-                settings.presence_penalty or 0.0,
-            )
-        )
-    if settings.top_k is not None and 0 < settings.top_k < n_vocab:
-        add(llama_cpp.llama_sampler_init_top_k(settings.top_k))
-    if settings.top_p is not None and settings.top_p < 1:
-        add(llama_cpp.llama_sampler_init_top_p(settings.top_p, 1))
-    if settings.min_p is not None and settings.min_p > 0:
-        add(llama_cpp.llama_sampler_init_min_p(settings.min_p, 1))
-    if settings.temp == 0:
-        add(llama_cpp.llama_sampler_init_greedy())
-    else:
-        if settings.temp is not None and settings.temp != 1:
-            add(llama_cpp.llama_sampler_init_temp(settings.temp))
-        add(llama_cpp.llama_sampler_init_dist(seed))
-    return chain
+def _rewind(constraint: Constraint, generated: Sequence[int]) -> None:
+    """Bring ``constraint`` to the state after ``generated``; it may know a shorter way."""
+    shorter = getattr(constraint, "rewind", None)
+    if shorter is not None:
+        shorter(generated)
+        return
+    constraint.reset()
+    for token in generated:
+        constraint.accept(token)

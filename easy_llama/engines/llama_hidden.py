@@ -40,6 +40,11 @@ class HiddenStates:
         self._rows: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
         self._candidates: list[tuple[int, int, NDArray[np.float32]]] = []  # (sequence, token, hidden state)
 
+    @property
+    def n_candidates(self) -> int:
+        """How many sequences the candidates of the last ``look_ahead`` occupy."""
+        return len(self._candidates)
+
     def known(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """The hidden states of the first tokens, as far as they are known: float32 (n, n_embd)."""
         return self._rows[: common_prefix(self._tokens, tokens)]

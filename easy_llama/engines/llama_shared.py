@@ -11,7 +11,7 @@ import llama_cpp
 from llama_cpp import Llama
 
 from ..errors import EngineBusyError, ModelUnloadedException
-from .llama_batch import Batch
+from .llama_batch import Batch, OneToken
 
 __all__ = ["SharedContext"]
 
@@ -36,6 +36,7 @@ class SharedContext:
         self.n_seq_max = int(llama_cpp.llama_n_seq_max(llama._ctx.ctx))
         self.free = list(range(self.n_seq_max - 1, 0, -1))
         self.group = Batch(self.n_seq_max)  # one token for each sequence
+        self._one_tokens: dict[int, OneToken] = {}
         self._session = threading.Lock()
         self._owner: int | None = None
 
@@ -73,6 +74,12 @@ class SharedContext:
 
     def _claim(self) -> None:
         self._owner = threading.get_ident()
+
+    def one_token(self, seq: int) -> OneToken:
+        """Return the batch of one token for a sequence; making one costs more than all else about a fork."""
+        if seq not in self._one_tokens:
+            self._one_tokens[seq] = OneToken(seq)
+        return self._one_tokens[seq]
 
     def take_sequence(self) -> int | None:
         """Return the number of a free sequence, or None."""

@@ -1,0 +1,299 @@
+"""AntiSlopStrategy: phrases and patterns that must not appear, whatever tokens they are written with.
+
+When one is complete, the text is taken back to the token it begins in, that token is banned at exactly this
+prefix, and another is drawn from the logits that were kept. Where that can't be done, or has been done too
+often, the token that completes the phrase is banned instead. What may become a phrase is not shown.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..engine import Logits, Provider
+from ..errors import SettingsError
+from .backtracking import Rewind, Strategy
+from .phrases import PatternFinder, PhraseFinder
+from .text_track import TextTrack
+
+__all__ = ["AntiSlopStrategy"]
+
+Slop: TypeAlias = "str | re.Pattern[str]"
+
+_MAX_VISITS = 100  # rewinds to one place, after which phrases may begin there
+_MAX_FRUITLESS = 500  # rewinds without the text growing, after which they may begin anywhere
+_SLACK = 4  # tokens held back beyond the longest phrase: room to go back further
+_CONTEXT = 32  # characters before the window that lookbehinds can see
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    start: int  # characters
+    end: int
+    slop: str
+    factor: float
+
+
+class AntiSlopStrategy(Strategy):
+    """Bans phrases: what is generated does not contain them, in any tokenisation.
+
+    >>> strategy = ez.AntiSlopStrategy(model, ["tapestry", "a testament to"])   # doctest: +SKIP
+
+    - ``provider``: the model; its tokenizer gives the text of the tokens
+    - ``slops``: phrases, and regular expressions as ``re.compile(...)``; as a mapping, the factor by which
+      a slop's first token becomes less likely: 0 is a ban, ``{"tapestry": 0.2}`` a soft one
+    - ``ignore_case``: ban all case variants of the phrases, too (a pattern has its own flags)
+    - ``whole_words``: leave phrases alone that are parts of longer words
+    - ``window``: longest match of a pattern in characters; twice as many are held back
+
+    A soft ban applies once at each place: the phrase may still come, with the chance that is left to it.
+    Where every way on leads to a phrase, it goes back further, as far as nothing was shown; where a grammar
+    or the bans together leave no way at all, the phrase is let through, and ``report`` says so. The idea of
+    the rewind is that of https://arxiv.org/abs/2510.15061.
+
+    Raises SettingsError for an empty list or phrase, a factor outside 0 to 1, a phrase longer than the
+    context, and a broken pattern; also during a generation, for a pattern that takes over half a second.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        slops: Iterable[Slop] | Mapping[Slop, float],
+        *,
+        ignore_case: bool = False,
+        whole_words: bool = False,
+        window: int = 64,
+    ) -> None:
+        if isinstance(slops, (str, re.Pattern)):
+            raise SettingsError(f"slops must be a list of phrases or a mapping; got only {slops!r}")
+        if not isinstance(window, int) or not 1 <= window <= 1_000:
+            raise SettingsError(f"window must be an integer from 1 to 1000; got {window!r}")
+        factors = dict(slops) if isinstance(slops, Mapping) else dict.fromkeys(slops, 0.0)
+        _check(factors, provider)
+        self.provider, self.ignore_case, self.whole_words = provider, ignore_case, whole_words
+        phrases = {slop: factor for slop, factor in factors.items() if isinstance(slop, str)}
+        self._phrases = list(phrases.items())
+        self._folded = [phrase.casefold() if ignore_case else phrase for phrase in phrases]
+        self._finder = PhraseFinder(self._folded)
+        patterns = {slop: factor for slop, factor in factors.items() if isinstance(slop, re.Pattern)}
+        self._patterns = [(slop.pattern, factor) for slop, factor in patterns.items()]
+        self._pattern_finder = PatternFinder([_with_flags(slop) for slop in patterns])
+        self._window = window if patterns else 0
+        longest = max(map(len, self._folded), default=0) - 1 + whole_words
+        self._hold_chars = max(longest, 2 * self._window)
+
+    # --- one generation --------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Forget the last generation."""
+        self._track = TextTrack(self.provider.tokenizer.piece)
+        self._states = [0]  # of the phrase finder, before each character
+        self._endings: list[tuple[int, ...]] = []  # the phrases that are complete in each character
+        self._path = [0]  # a number for each beginning of the tokens; equal ones have equal numbers
+        self._children: dict[tuple[int, int], int] = {}
+        self._bans: dict[int, dict[int, float]] = {}  # beginning -> token -> what is added to its logit
+        self._firsts: dict[int, set[int]] = {}  # those of the bans that only led to a slop, by beginning
+        self._softened: set[tuple[int, int, str]] = set()
+        self._lenient: set[int] = set()  # beginnings after which a slop may begin
+        self._open: set[int] = set()  # beginnings after which a slop may even be completed
+        self._let_through: set[tuple[int, str]] = set()  # (the beginning before it, slop)
+        self._shown = self._longest = self._n_fruitless = 0
+
+    @property
+    def hold(self) -> int:
+        """The tokens that a slop in progress may begin in, and a few more."""
+        held = self._track.n_tokens_of(self._hold_chars)
+        return min(held + _SLACK, len(self._track))
+
+    def adjust(self, new: Sequence[int], logits: Logits) -> Logits:
+        """Lower what was banned after exactly these tokens."""
+        for token, added in self._bans.get(self._path[len(new)], {}).items():
+            logits[token] += added
+        return logits
+
+    def keep(self, new: Sequence[int]) -> int:
+        """Take a slop back when it is complete."""
+        return self._checked(new, self._push(new), at_end=False)
+
+    def finish(self, new: Sequence[int]) -> int:
+        """Look at what was undecided because the next character was not known."""
+        return self._checked(new, len(self._track.chars), at_end=True)
+
+    def stuck(self, new: Sequence[int]) -> int:
+        """Loosen the bans here, or go back further, when they leave no token."""
+        node = self._path[len(new)]
+        if firsts := self._firsts.pop(node, None):
+            self._lenient.add(node)
+            for token in firsts:
+                del self._bans[node][token]
+            return len(new)
+        can_go_back = len(new) > self._shown and self._path[len(new) - 1] not in self._open
+        if can_go_back and self._n_fruitless < _MAX_FRUITLESS:
+            return self._ban(new, len(new) - 1, "no token was left after it")
+        self._open.add(node)
+        self._bans.pop(node, None)
+        return len(new)
+
+    def _push(self, new: Sequence[int]) -> int:
+        """Take the newest token in; return the number of characters before it."""
+        n, track = len(new), self._track
+        before = track.push(new)
+        del self._path[n:], self._states[before + 1 :], self._endings[before:]
+        key = (self._path[-1], new[-1])
+        self._path.append(self._children.setdefault(key, len(self._children) + 1))
+        state, step, endings_of = self._states[-1], self._finder.step, self._finder.endings
+        for char in track.chars[before:]:
+            if self.ignore_case:
+                ends: tuple[int, ...] = ()
+                for folded in char.casefold():
+                    state = step(state, folded)
+                    ends += endings_of(state)
+            else:
+                state = step(state, char)
+                ends = endings_of(state)
+            self._states.append(state)
+            self._endings.append(ends)
+        return before
+
+    def _checked(self, new: Sequence[int], before: int, *, at_end: bool) -> int:
+        """Return how many tokens stay; ``before`` is the number of characters before the newest token."""
+        match = self._first_match(new, before, at_end)
+        if match is not None:
+            return self._take_back(new, self._track.owners[match.start], match)
+        if len(new) > self._longest:
+            self._longest, self._n_fruitless = len(new), 0
+        self._shown = max(self._shown, len(new) - self.hold)
+        return len(new)
+
+    # --- matches ---------------------------------------------------------------------------------------
+
+    def _first_match(self, new: Sequence[int], before: int, at_end: bool) -> _Match | None:
+        """Return the match that begins first, of those that count."""
+        found = [*self._phrase_matches(before, at_end), *self._pattern_matches(at_end)]
+        matches = [match for match in found if self._counts(new, match)]
+        return min(matches, key=lambda match: (match.start, -match.end)) if matches else None
+
+    def _phrase_matches(self, before: int, at_end: bool) -> Iterator[_Match]:
+        """Yield the phrases that were completed; whole words are known one character later."""
+        n_chars = len(self._track.chars)
+        first, last = (max(before - 1, 0), n_chars - (not at_end)) if self.whole_words else (before, n_chars)
+        for i in range(first, last):
+            for index in self._endings[i]:
+                start = self._start_of(index, i)
+                if not self.whole_words or self._is_whole(start, i + 1):
+                    phrase, factor = self._phrases[index]
+                    yield _Match(start, i + 1, phrase, factor)
+
+    def _start_of(self, index: int, last: int) -> int:
+        """The character that the phrase ``index`` begins with which ends with the character ``last``."""
+        length = len(self._folded[index])
+        if not self.ignore_case:
+            return last + 1 - length
+        start = last + 1
+        while length > 0 and start > 0:
+            start -= 1
+            length -= len(self._track.chars[start].casefold())
+        return start
+
+    def _is_whole(self, start: int, end: int) -> bool:
+        chars = self._track.chars
+        return not (
+            (start > 0 and _is_word(chars[start - 1]) and _is_word(chars[start]))
+            or (end < len(chars) and _is_word(chars[end]) and _is_word(chars[end - 1]))
+        )
+
+    def _pattern_matches(self, at_end: bool) -> Iterator[_Match]:
+        """Yield the matches of the patterns.
+
+        One that touches the end of the text may still grow or vanish: it counts when the text is over, or
+        when it fills the window.
+        """
+        if not self._window:
+            return
+        text = self._track.tail(2 * self._window + _CONTEXT)
+        offset = len(self._track.chars) - len(text)
+        sure_before = len(text) - self._window
+        for start, end, index in self._pattern_finder.matches(text, min(_CONTEXT, offset)):
+            if at_end or end < len(text) or start < sure_before:
+                pattern, factor = self._patterns[index]
+                yield _Match(offset + start, offset + end, pattern, factor)
+
+    def _counts(self, new: Sequence[int], match: _Match) -> bool:
+        """Whether a match is to be acted on: not let through, not softened already, not behind a stop."""
+        token = self._track.owners[match.start]
+        node = self._path[token]
+        if (node, match.slop) in self._let_through or (node, new[token], match.slop) in self._softened:
+            return False
+        if match.factor > 0 and token < self._shown:
+            return False
+        if self._path[len(new) - 1] in self._open:
+            self._let_through.add((node, match.slop))
+            self.note(Rewind(token, self._track.since(token), repr(match.slop), passed=True))
+            return False
+        if not self.stops:
+            return True
+        # a stop that is complete by now ends the text where it begins
+        start = max(0, match.start - max(map(len, self.stops)))
+        text = "".join(self._track.chars[start:])
+        cut = min((at for stop in self.stops if (at := text.find(stop)) >= 0), default=len(text))
+        return match.end - start <= cut
+
+    # --- taking back -----------------------------------------------------------------------------------
+
+    def _take_back(self, new: Sequence[int], at: int, match: _Match) -> int:
+        """Go back to the token ``at``, in which the match begins, or to the one that completes it."""
+        node, reason = self._path[at], repr(match.slop)
+        if match.factor > 0:
+            self._softened.add((node, new[at], match.slop))
+            return self._ban(new, at, reason, math.log(match.factor))
+        if at >= self._shown and node not in self._lenient and self._n_fruitless < _MAX_FRUITLESS:
+            firsts = self._firsts.setdefault(node, set())
+            if len(firsts) < _MAX_VISITS:
+                firsts.add(new[at])
+                return self._ban(new, at, reason)
+        return self._ban(new, len(new) - 1, reason)
+
+    def _ban(self, new: Sequence[int], at: int, reason: str, added: float = -math.inf) -> int:
+        """Ban the token at index ``at`` after what stands before it, and go back there."""
+        bans = self._bans.setdefault(self._path[at], {})
+        bans[new[at]] = bans.get(new[at], 0.0) + added
+        self._n_fruitless += 1
+        self.note(Rewind(at, self._track.since(at), reason))
+        return at
+
+
+def _check(factors: Mapping[Slop, float], provider: Provider) -> None:
+    """Raise SettingsError for what can't be banned."""
+    if not factors:
+        raise SettingsError("there is nothing to ban: slops is empty")
+    n_ctx = provider.engine.n_ctx
+    for slop, factor in factors.items():
+        if not isinstance(slop, (str, re.Pattern)) or isinstance(getattr(slop, "pattern", ""), bytes):
+            raise SettingsError(f"a slop must be a str or a compiled pattern of one; got {slop!r}")
+        if slop == "":
+            raise SettingsError("a slop is empty; leave it out")
+        if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor <= 1:
+            raise SettingsError(
+                f"the factor of {slop!r} must be a number from 0 (a ban) to 1; got {factor!r}"
+            )
+        if isinstance(slop, str) and len(slop.encode("utf-8", "replace")) > n_ctx:
+            n_tokens = len(provider.tokenizer.encode(slop, bos=False, special=False))
+            if n_tokens > n_ctx:
+                raise SettingsError(
+                    f"the slop {slop[:40]!r}... has {n_tokens} tokens, and the context holds {n_ctx}: it "
+                    "can't come up; leave it out"
+                )
+
+
+def _with_flags(pattern: re.Pattern[str]) -> str:
+    """Write the flags that change the meaning into the pattern."""
+    flags = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s", re.VERBOSE: "x", re.ASCII: "a"}
+    letters = "".join(letter for flag, letter in flags.items() if pattern.flags & flag)
+    return f"(?{letters}){pattern.pattern}" if letters else pattern.pattern
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"

@@ -1,0 +1,112 @@
+"""Contrastive search: likely tokens that do not repeat what is there already. Nothing is drawn.
+
+Source: https://arxiv.org/abs/2202.06417 and https://arxiv.org/abs/2210.14140.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine import Engine, HiddenEngine, Logits, Tokenizer, common_prefix
+from ..errors import EngineError
+from ..samplers import SamplerSettings
+from ..steps import probabilities
+
+__all__ = ["ContrastiveDecoder"]
+
+
+@dataclass(frozen=True)
+class ContrastiveDecoder:
+    """A decoder that takes, of the ``top_k`` likeliest tokens v, the one with the highest score::
+
+        (1 - alpha) * p(v) - alpha * max over earlier tokens j of cos(h_v, h_j)
+
+    where h are hidden states after the last layer. ``alpha`` 0 is greedy, 0.6 with ``top_k`` 4 is usual.
+    Of ``settings`` only what changes the model's distribution counts (logit bias, penalties, DRY). Needs an
+    engine with hidden states; every step evaluates ``top_k`` tokens in one batch.
+    """
+
+    alpha: float
+    top_k: int
+    settings: SamplerSettings
+    tokenizer: Tokenizer | None = None
+
+    def __call__(
+        self, engine: Engine, prompt: list[int], end_tokens: frozenset[int], limit: int
+    ) -> Iterator[int]:
+        """Yield up to ``limit`` tokens, ending before an end token.
+
+        Raises EngineError where the engine tells no hidden states or has too few sequences for ``top_k``.
+        """
+        if not isinstance(engine, HiddenEngine):
+            raise EngineError(
+                f"{type(engine).__name__} tells no hidden states, which contrastive search needs; "
+                "use sampling or beam search"
+            )
+        if limit < 1:
+            return
+        logits = _prefill(engine, prompt)
+        known = _Directions(engine.hidden)
+        history = list(prompt)
+        for _ in range(limit):
+            best, chances = self._likeliest(history, logits)
+            rows, states = engine.look_ahead(best)
+            scores = (1 - self.alpha) * chances - self.alpha * known.similarity(states)
+            winner = int(np.argmax(scores))
+            if best[winner] in end_tokens:
+                return
+            engine.take(winner)
+            known.add(states[winner])
+            logits = rows[winner]
+            history.append(best[winner])
+            yield best[winner]
+
+    def _likeliest(self, history: list[int], logits: Logits) -> tuple[list[int], Logits]:
+        """Return the ``top_k`` likeliest tokens, the likeliest first, and their probabilities."""
+        for step in self.settings.model_steps(self.tokenizer):
+            logits = step(history, logits)
+        chances = probabilities(logits)
+        best = np.argpartition(chances, -self._k(len(chances)))[-self._k(len(chances)) :]
+        best = best[np.argsort(-chances[best], kind="stable")]
+        best = best[chances[best] > 0]
+        return best.tolist(), chances[best]
+
+    def _k(self, n_vocab: int) -> int:
+        return min(self.top_k, n_vocab)
+
+
+def _prefill(engine: HiddenEngine, prompt: list[int]) -> Logits:
+    """Make the engine hold the prompt with all its hidden states; evaluate what is not known yet."""
+    keep = min(common_prefix(engine.tokens, prompt), len(engine.hidden), len(prompt) - 1)
+    engine.rollback(keep)
+    return engine.extend_hidden(prompt[keep:])
+
+
+class _Directions:
+    """The hidden states so far, scaled to length 1, in an array that grows by doubling."""
+
+    def __init__(self, states: NDArray[np.float32]) -> None:
+        self._n = len(states)
+        self._rows = _unit(states)
+
+    def add(self, state: NDArray[np.float32]) -> None:
+        """Add one, float32 (n_embd,)."""
+        if self._n == len(self._rows):
+            self._rows = np.concatenate((self._rows, np.empty_like(self._rows)))
+        self._rows[self._n] = _unit(state[None])[0]
+        self._n += 1
+
+    def similarity(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the highest cosine of each of ``states`` (k, n_embd) with any before: float32 (k,)."""
+        cosines: NDArray[np.float32] = (_unit(states) @ self._rows[: self._n].T).max(axis=1)
+        return cosines
+
+
+def _unit(states: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(states, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = states / np.maximum(lengths, 1e-12)
+    return scaled

@@ -1,0 +1,71 @@
+"""The text of a generation with the token that each character begins in, grown and cut with the tokens.
+
+Characters that are spread over several tokens belong to the first of them. Nothing here looks at more than
+the newest token, whatever the length of the text.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Sequence
+
+__all__ = ["TextTrack"]
+
+
+class TextTrack:
+    """``chars`` are the characters of the tokens so far, ``owners`` the index of the token each begins in.
+
+    ``piece`` gives the bytes of a token; bytes that are not UTF-8 become U+FFFD.
+    """
+
+    def __init__(self, piece: Callable[[int], bytes]) -> None:
+        self._piece = piece
+        self.chars: list[str] = []
+        self.owners: list[int] = []
+        # before each token: the number of characters, bytes of an incomplete one and the token it begins in
+        self._marks: list[tuple[int, bytes, int]] = [(0, b"", 0)]
+
+    def __len__(self) -> int:
+        return len(self._marks) - 1
+
+    def push(self, new: Sequence[int]) -> int:
+        """Take the newest of the tokens ``new`` in, whatever was taken back before it; return the number
+        of characters before it."""
+        n = len(new) - 1
+        self.cut(n)
+        before, pending, first = self._marks[n]
+        data = pending + self._piece(new[n])
+        text, n_used = codecs.utf_8_decode(data, "replace", False)
+        rest = data[n_used:]
+        self.chars += text
+        self.owners += [n] * len(text)
+        if pending and text:
+            self.owners[before] = first
+        self._marks.append((len(self.chars), rest, first if rest and pending and not text else n))
+        return before
+
+    def cut(self, n: int) -> None:
+        """Forget all but the first ``n`` tokens."""
+        del self._marks[n + 1 :]
+        n_chars = self._marks[n][0]
+        del self.chars[n_chars:], self.owners[n_chars:]
+
+    def tail(self, n: int) -> str:
+        """The newest ``n`` characters."""
+        return "".join(self.chars[-n:]) if n > 0 else ""
+
+    def since(self, n: int) -> str:
+        """The characters that were complete after the first ``n`` tokens only."""
+        return "".join(self.chars[self._marks[n][0] :])
+
+    def n_tokens_of(self, n_chars: int) -> int:
+        """How many of the newest tokens it takes to cover the newest ``n_chars`` characters, counting the
+        tokens of a character that is not complete yet."""
+        total, pending, first = self._marks[-1]
+        until = total - n_chars
+        n = len(self)
+        if pending:
+            n = min(n, first)
+        while n > 0 and self._marks[n][0] > until:
+            n -= 1
+        return len(self) - n
