@@ -10,8 +10,14 @@ from __future__ import annotations
 
 from . import decoding, errors, formats, model, samplers, steps, thread
 from .decoding import (
+    AdaptiveTemperatureStrategy,
     AntiSlopStrategy,
     BacktrackSampler,
+    ChainStrategy,
+    CreativeWritingStrategy,
+    DebugStrategy,
+    HumanGuidanceStrategy,
+    ReplaceStrategy,
     Strategy,
 )
 from .errors import EasyLlamaError
@@ -34,15 +40,21 @@ from .token_samplers import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptiveTemperatureStrategy",
     "AntiSlopSampler",
     "AntiSlopStrategy",
     "BacktrackSampler",
     "BeamSearchSampler",
+    "ChainStrategy",
+    "CreativeWritingStrategy",
+    "DebugStrategy",
     "EasyLlamaError",
+    "HumanGuidanceStrategy",
     "LlamacppProvider",
     "MinPSampler",
     "Model",
     "QAlignSampler",
+    "ReplaceStrategy",
     "SamplerSettings",
     "Strategy",
     "TemperatureSampler",

@@ -69,7 +69,7 @@ def _has_terminal() -> bool:
 def _line(number: int, option: Option) -> str:
     """One option as a line; the text is quoted, so that spaces are seen."""
     shown = "(end of the text)" if option.is_end else repr(option.text)
-    return f"{number}  {100 * option.probability:5.1f} %  {shown}"
+    return f"{number} {100 * option.probability:5.1f}%  {shown}"
 
 
 # --- without a terminal --------------------------------------------------------------------------------
@@ -77,6 +77,8 @@ def _line(number: int, option: Option) -> str:
 
 def _ask_by_number(text: str, options: Sequence[Option], can_go_back: bool) -> Choice:
     """Write the options down and read the answer; what is no answer is asked again."""
+    if sys.stdin is None:
+        return "end"
     answers: dict[str, Choice] = {str(i + 1): i for i in range(len(options))}
     answers[""], answers["q"] = 0, "end"
     if can_go_back:
@@ -134,8 +136,8 @@ class _Menu:
             height = Dimension(min=1, preferred=None, weight=rows)
             return Window(control, height=height, wrap_lines=True, dont_extend_height=True)
 
-        back = "left: back, " if self._can_go_back else ""
-        keys = f"up, down, Enter: take; {back}q: end"
+        back = "left: back; " if self._can_go_back else ""
+        keys = f"up, down, Enter; {back}q: end"
         cursor = ("[SetCursorPosition]", "")
         shown = [("bold", self._text), cursor]
         return Layout(HSplit([part(shown, 1), part(self._lines, 4), part([("", keys)], 1)]))

@@ -43,6 +43,30 @@ def test_python_examples(name: str, folder: Path) -> None:
     assert failed == 0
 
 
+def scripts(name: str) -> list[str]:
+    """The Python blocks that are whole scripts: those without prompts."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    return [block for block in blocks if ">>>" not in block]
+
+
+def needs_torch(script: str) -> bool:
+    return "import torch" in script or "transformers" in script
+
+
+def test_scripts_in_the_documents(folder: Path) -> None:
+    """As they stand, with the bundled model under the name of the file they load."""
+    found = [script for script in scripts("DOCS.md") if not needs_torch(script)]
+    assert found
+    for script in found:
+        for name in re.findall(r"[\w.-]+\.gguf", script):
+            shutil.copy(ez.model.BUNDLED_MODEL, folder / name)
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=folder
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()
+
+
 @pytest.mark.parametrize("name", ["README.md", "DOCS.md"])
 @pytest.mark.skipif(os.name != "posix", reason="the commands are written for a POSIX shell")
 def test_commands(name: str, folder: Path) -> None:

@@ -591,7 +591,7 @@ def test_a_chain_keeps_what_each_part_promises(seed: int, hold: int, order: list
         AntiSlopStrategy(provider, ["ba", ". ", "éa"]),
         ReplaceStrategy(provider, ["ab", "A"], "XY"),
         CreativeWritingStrategy(provider, 0.7, 4),
-        Cutter(seed, hold),
+        Cutter(seed, hold, 0.1),
     ]
     watch = Watch(ChainStrategy([parts[i] for i in order]))
     shown = tokens_of(provider, watch, seed=seed, limit=50)

@@ -152,6 +152,20 @@ def test_forks_are_evaluated_in_one_call_in_any_order() -> None:
     assert root.n_evaluated == len(PROMPT) + 16
 
 
+@pytest.mark.parametrize("make", [llama, gemma, mamba])
+def test_forks_that_are_left_behind_keep_their_rows(make: Callable[[], Any]) -> None:
+    model = make()
+    root = TorchEngine(model)
+    root.extend(PROMPT)
+    forks = [root.fork() for _ in range(3)]
+    extend_all(forks, [1, 2, 3])
+    for members in (forks[2:0:-1], forks[:2], [forks[2], root]):
+        for fork, logits in zip(members, extend_all(members, [4, 5]), strict=True):
+            assert right(fork, model, logits)
+    for fork in (root, *forks):
+        assert right(fork, model, fork.extend([6]))
+
+
 def test_the_cache_of_forks_that_stay_in_order_is_neither_copied_nor_reordered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

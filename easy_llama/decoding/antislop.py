@@ -100,13 +100,12 @@ class AntiSlopStrategy(Strategy):
         self._lenient: set[int] = set()  # beginnings after which a slop may begin
         self._open: set[int] = set()  # beginnings after which a slop may even be completed
         self._let_through: set[tuple[int, str]] = set()  # (the beginning before it, slop)
-        self._shown = self._longest = self._n_fruitless = 0
+        self._held = self._shown = self._longest = self._n_fruitless = 0
 
     @property
     def hold(self) -> int:
         """The tokens that a slop in progress may begin in, and a few more."""
-        held = self._track.n_tokens_of(self._hold_chars)
-        return min(held + _SLACK, len(self._track))
+        return self._held
 
     def adjust(self, new: Sequence[int], logits: Logits) -> Logits:
         """Lower what was banned after exactly these tokens."""
@@ -141,7 +140,8 @@ class AntiSlopStrategy(Strategy):
         """Take the newest token in; return the number of characters before it."""
         n, track = len(new), self._track
         before = track.push(new)
-        del self._path[n:], self._states[before + 1 :], self._endings[before:]
+        if len(self._path) > n:
+            del self._path[n:], self._states[before + 1 :], self._endings[before:]
         key = (self._path[-1], new[-1])
         self._path.append(self._children.setdefault(key, len(self._children) + 1))
         state, step, endings_of = self._states[-1], self._finder.step, self._finder.endings
@@ -165,13 +165,16 @@ class AntiSlopStrategy(Strategy):
             return self._take_back(new, self._track.owners[match.start], match)
         if len(new) > self._longest:
             self._longest, self._n_fruitless = len(new), 0
-        self._shown = max(self._shown, len(new) - self.hold)
+        self._held = min(self._track.n_tokens_of(self._hold_chars) + _SLACK, len(new))
+        self._shown = max(self._shown, len(new) - self._held)
         return len(new)
 
     # --- matches ---------------------------------------------------------------------------------------
 
     def _first_match(self, new: Sequence[int], before: int, at_end: bool) -> _Match | None:
         """Return the match that begins first, of those that count."""
+        if not self._window and not any(self._endings[max(before - 1, 0) :]):
+            return None  # which is nearly always so
         found = [*self._phrase_matches(before, at_end), *self._pattern_matches(at_end)]
         matches = [match for match in found if self._counts(new, match)]
         return min(matches, key=lambda match: (match.start, -match.end)) if matches else None

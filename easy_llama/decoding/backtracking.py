@@ -123,8 +123,8 @@ class Backtracking:
         run = _Run(self, engine, prompt, end_tokens, limit)
         try:
             while not run.ended:
-                run.step()
-                yield from run.ready()
+                if run.step():
+                    yield from run.ready()
             yield from run.rest()
         finally:
             run.close()
@@ -147,8 +147,8 @@ class _Run:
         self._new: list[int] = []
         self._shown = self._longest = self._n_rewinds = self._n_fruitless = 0
 
-    def step(self) -> None:
-        """Choose a token and do what the strategy says about it."""
+    def step(self) -> bool:
+        """Choose a token and do what the strategy says about it; return whether the text has grown."""
         new, strategy = self._new, self._strategy
         keep = self._choose()
         if keep == len(new) and self._is_complete():
@@ -159,8 +159,10 @@ class _Run:
                 f"{type(strategy).__name__} wants to keep {keep!r} of {len(new)} tokens; {self._shown} were "
                 "shown already, so it must be from there up. hold tells how many are not shown yet"
             )
-        if keep < len(new):
-            self._rewind(keep)
+        if keep == len(new):
+            return True
+        self._rewind(keep)
+        return False
 
     def _choose(self) -> int:
         """Append the next token, where one is left, and return how many the strategy keeps."""
@@ -178,10 +180,12 @@ class _Run:
 
     def _pick_loosened(self) -> int:
         """Pick after the strategy has loosened what it banned, and without it where that was not enough."""
+        self._pick.rewind(self._history, self._n_rewinds)  # a pick that failed may have been counted
         logits = self._strategy.adjust(self._new, self._rows.logits(self._new))
         try:
             token: int = self._pick(self._history, logits)
         except NoTokenLeft:
+            self._pick.rewind(self._history, self._n_rewinds)
             token = self._pick(self._history, self._rows.logits(self._new))
         return token
 
@@ -207,12 +211,11 @@ class _Run:
 
     def ready(self) -> Iterator[int]:
         """Yield what the strategy holds back no longer."""
-        if not self.ended:
-            until = len(self._new) - self._strategy.hold
-            while self._shown < until:
-                self._shown += 1
-                yield self._new[self._shown - 1]
-            self._rows.forget_before(self._shown)
+        until = len(self._new) - self._strategy.hold
+        while self._shown < until and not self.ended:
+            self._shown += 1
+            yield self._new[self._shown - 1]
+        self._rows.forget_before(self._shown)
 
     def rest(self) -> Iterator[int]:
         """Yield all that was held back, without the end token."""
@@ -240,18 +243,17 @@ class _Rows:
 
     def logits(self, new: Sequence[int]) -> Logits:
         """Return the logits after ``new``, to write into: the engine's, or a copy of what was kept."""
-        kept = self._rows.get(len(new))
-        if kept is not None:
-            np.copyto(self._scratch, kept)
+        n, rows = len(new), self._rows
+        if n in rows:
+            np.copyto(self._scratch, rows[n])
             return self._scratch
         view = self._evaluate(new)
-        if len(self._rows) >= self._n_max:
+        if len(rows) >= self._n_max:
             self.forget_before(self._first + 1)
-        if not self._rows:
-            self._first = len(new)
-        kept = self._spare.pop() if self._spare else np.empty_like(self._scratch)
-        np.copyto(kept, view)
-        self._rows[len(new)] = kept
+        if not rows:
+            self._first = n
+        rows[n] = kept = self._spare.pop() if self._spare else np.empty_like(self._scratch)
+        kept[:] = view
         return view
 
     def _evaluate(self, new: Sequence[int]) -> Logits:

@@ -24,7 +24,7 @@ class HumanGuidanceStrategy(Strategy):
     """Lets a person choose each token from the likeliest ones, go back to the last choice, or end the text.
 
     - ``provider``: the model
-    - ``top_k``: how many tokens to offer, 1 to the size of the vocabulary
+    - ``top_k``: how many tokens to offer; what can't come is never offered
     - ``min_autopass``: a token at least this probable is taken without asking; 0 never asks and takes the
       likeliest, 1 always asks
     - ``choose``: called as ``choose(text, options, can_go_back)`` with the text generated so far; it returns
@@ -45,7 +45,7 @@ class HumanGuidanceStrategy(Strategy):
         choose: Chooser | None = None,
     ) -> None:
         self.provider = provider
-        self.top_k = check_integer("top_k", top_k, 1, provider.engine.n_vocab)
+        self.top_k = check_integer("top_k", top_k, 1)
         self.min_autopass = check_number("min_autopass", min_autopass, 0, 1)
         self.choose: Chooser = menu.choose if choose is None else choose
         if not callable(self.choose):

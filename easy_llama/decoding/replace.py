@@ -266,10 +266,11 @@ class ReplaceStrategy(Strategy):
 
     def _replace(self, new: Sequence[int], match: _Match) -> int:
         """Plan what stands in the phrase's tokens from now on, and go back to the first of them."""
-        track, start = self._track, self._start(new, match)
-        text = track.since(start)
+        track, start = self._track, self._border(self._track.owners[match.start])
+        text = track.since(max(start, self._shown))
         n_before = len(track.chars) - len(text)
-        if n_before > match.start:  # cuts have brought the beginning together with another ending
+        if start < self._shown:  # a cut has brought what was shown together with another ending
+            start = len(new) - 1
             self._edits.append(_Edit(start, banned=new[start]))
             self.note(Rewind(start, text, f"{match.phrase!r} was begun in what can't be taken back"))
             return start

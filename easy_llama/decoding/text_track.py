@@ -32,7 +32,8 @@ class TextTrack:
         """Take the newest of the tokens ``new`` in, whatever was taken back before it; return the number
         of characters before it."""
         n = len(new) - 1
-        self.cut(n)
+        if len(self) > n:
+            self.cut(n)
         before, pending, first = self._marks[n]
         data = pending + self._piece(new[n])
         text, n_used = codecs.utf_8_decode(data, "replace", False)

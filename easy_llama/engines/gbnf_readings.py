@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -27,6 +27,7 @@ _WORK = 40_000  # readings followed in one check: about 0.05 s; half of it share
 # more of it for a beginning with an ambiguous text: a common grammar has up to 4 readings, JSON with numbers
 # that can be read in two ways up to 256
 _SHARES = ((1000, 10 * _WORK), (8, _WORK))
+_LIMIT = 500_000  # of work, at which a grammar counts as too ambiguous: about 1 s
 _KINDS = 6  # of next characters that are tried at a point
 
 _End = -1
@@ -103,7 +104,7 @@ class _Search:
                 if (current := todo.pop()) in seen:
                     continue
                 seen.add(current)
-                if len(seen) > MAX_READINGS:
+                if len(seen) > MAX_READINGS or self.work > _LIMIT:
                     self.fail(rule, "")
                 position, below = self.nodes[current]
                 item = self.items[position] if current else None
@@ -124,6 +125,7 @@ class _Search:
         begin: Counter[int] = Counter()
         for position in self.first[rule]:
             begin.update(dict.fromkeys(self.opened(self.push(position, 0), rule), 1))
+        self.explore_runs(begin, rule)
         heap = [_Point((-1, 0, next(ticket)), begin)]
         best: dict[frozenset[int], int] = {}
         done = self.work
@@ -135,12 +137,27 @@ class _Search:
                 crowd = self.crowd(stacks)
                 if readings > MAX_READINGS or crowd > MAX_STACKS:
                     self.fail(rule, text)
-                if not sample or _is_long(token):
+                if not sample or len(token) >= _TOKEN:
                     readings, stacks, token = 1, Counter(dict.fromkeys(stacks, 1)), ""
                 key, readings = frozenset(stacks), max(readings, crowd)
                 if readings > best.get(key, 0):
                     best[key] = readings
                     heapq.heappush(heap, _Point((-readings, len(text), next(ticket)), stacks, text, token))
+
+    def explore_runs(self, begin: Counter[int], rule: int) -> None:
+        """Follow runs of one character, such as a line of dashes: the longest tokens of a vocabulary."""
+        tops = self.top_items(begin)
+        for sample in _samples([item for item, _ in tops]):
+            stacks, before = begin, Counter[int]()
+            if isinstance(sample, str) or chr(sample).isalnum():
+                continue
+            for n in range(_RUN):
+                fitting = [stack for item, stack in self.top_items(stacks) if _fits(item, sample)]
+                before, stacks = stacks, self.after(stacks, fitting, rule)
+                if stacks in (before, Counter()):
+                    break
+                if stacks.total() > MAX_READINGS or self.crowd(stacks) > MAX_STACKS:
+                    self.fail(rule, chr(sample) * (n + 1))
 
     def share(self, readings: int) -> int:
         """How much work may be done from one beginning, given the readings of its most ambiguous text."""
@@ -153,25 +170,33 @@ class _Search:
 
     def steps(self, point: _Point, rule: int) -> Iterator[tuple[str, int, Counter[int]]]:
         """What is one character or token further, the most ambiguous first: it, its readings, the stacks."""
-        tops = [(self.items[self.nodes[stack][0]], stack, n) for stack, n in point.stacks.items() if stack]
+        tops = self.top_items(point.stacks)
         found: dict[tuple[int, ...], tuple[int, int | str]] = {}
-        samples = _samples([item for item, _, _ in tops])
+        samples = _samples([item for item, _ in tops])
         self.work += len(tops) * len(samples) // 8
         for sample in samples:
-            fitting = tuple(stack for item, stack, _ in tops if _fits(item, sample))
+            fitting = tuple(stack for item, stack in tops if _fits(item, sample))
             if fitting:
                 found.setdefault(fitting, (sum(point.stacks[stack] for stack in fitting), sample))
         ranked = sorted(found.items(), key=lambda entry: -entry[1][0])
         for fitting, (readings, sample) in ranked[:_KINDS]:
-            stacks: Counter[int] = Counter()
-            for stack in fitting:
-                position, below = self.nodes[stack]
-                n = point.stacks[stack]
-                opened = self.opened(self.push(self.next[position], below), rule)
-                self.work += len(opened)
-                for top in opened:
-                    stacks[top] += n
+            stacks = self.after(point.stacks, fitting, rule)
             yield (chr(sample) if isinstance(sample, int) else ""), readings, stacks
+
+    def top_items(self, stacks: Counter[int]) -> list[tuple[Item, int]]:
+        """The stacks that are not empty, each with its top."""
+        return [(self.items[self.nodes[stack][0]], stack) for stack in stacks if stack]
+
+    def after(self, stacks: Counter[int], fitting: Sequence[int], rule: int) -> Counter[int]:
+        """The stacks after what fits the tops of those in ``fitting``."""
+        further: Counter[int] = Counter()
+        for stack in fitting:
+            position, below = self.nodes[stack]
+            opened = self.opened(self.push(self.next[position], below), rule)
+            self.work += len(opened)
+            for top in opened:
+                further[top] += stacks[stack]
+        return further
 
     def fail(self, rule: int, text: str) -> None:
         name = self.names[rule].partition("_")[0]
@@ -192,12 +217,6 @@ def _fits(item: Item, sample: int | str) -> bool:
         if low <= sample <= high:
             return not item.negated
     return item.negated
-
-
-def _is_long(token: str) -> bool:
-    """Whether hardly any vocabulary has a longer token."""
-    is_run = token == token[:1] * len(token) and not token[:1].isalnum()
-    return len(token) >= (_RUN if is_run else _TOKEN)
 
 
 def _samples(items: list[Item]) -> list[int | str]:

@@ -234,10 +234,13 @@ class LlamaEngine:
         """
         return extend_together(self._shared, engines, tokens)
 
-    def newest_row(self) -> Any:
-        """The context if the newest logits in it are this engine's, else None; hold ``lock`` meanwhile."""
-        context = self._context()
-        return context if self._shared.row == self._seq else None
+    def context(self) -> Any:
+        """The live ``llama_context``; hold ``lock`` meanwhile. ModelUnloadedException when it is gone."""
+        return self._context()
+
+    def is_live(self, logits: Logits) -> bool:
+        """Whether ``logits`` is the very array that the sampler chain draws from next."""
+        return logits is self._view and self._shared.row == self._seq
 
     def live_view(self) -> Logits | None:
         """The writable row in the context that the sampler chain draws from next, None where it is

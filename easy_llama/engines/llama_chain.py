@@ -24,6 +24,7 @@ from .llama_vocab import LlamaTokenizer
 
 __all__ = ["Constraint", "LlamaChain", "build_chain"]
 
+_NOTHING_LEFT = "no token is left to choose from: all {} logits are -inf; ban fewer tokens"
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
 
 
@@ -36,7 +37,8 @@ class _Source(Protocol):
     def llama(self) -> Any: ...
     @property
     def lock(self) -> AbstractContextManager[object]: ...
-    def newest_row(self) -> Any: ...
+    def context(self) -> Any: ...
+    def is_live(self, logits: Logits) -> bool: ...
     def live_view(self) -> Logits | None: ...
 
 
@@ -82,10 +84,10 @@ class LlamaChain:
     ) -> None:
         self.source = source
         self._lock, self._n_vocab, self._seed = source.lock, source.n_vocab, seed
-        self._newest_row, self._live_view = source.newest_row, source.live_view
+        self._context, self._is_live, self._live_view = source.context, source.is_live, source.live_view
         self._constraint, self._n_prompt, self._window = constraint, len(history), settings.window
         with self._lock:
-            source.newest_row()  # raises where the model is gone, before its vocabulary is looked at
+            source.context()  # raises where the model is gone, before its vocabulary is looked at
             tokenizer = LlamaTokenizer(source.llama, source.lock)
             plan = plan_samplers(settings, source.n_vocab, source.llama._model.vocab, tokenizer)
             self._chain = chain_of(plan, seed)
@@ -96,15 +98,21 @@ class LlamaChain:
         self._candidates: np.ndarray[Any, Any] | None = None
 
     def __call__(self, tokens: Sequence[int], logits: Logits) -> int:
-        """Draw the next token from ``logits``; NoTokenLeft where every one is -inf."""
+        """Draw the next token from ``logits``; NoTokenLeft where every one is -inf, then ``rewind`` it."""
         with self._lock:
-            context, view = self._newest_row(), self._live_view()
-            self._check(logits)
-            if context is None or view is None or self._constraint is not None:
-                return self._pick_from(logits)
-            if logits is not view:
-                np.copyto(view, logits)
-            return self.draw(context)
+            if self._constraint is None and self._is_live(logits):
+                view = logits
+            else:
+                self._check(logits)
+                found = self._live_view()
+                if found is None or self._constraint is not None:
+                    return self._pick_from(logits)
+                np.copyto(found, logits)
+                view = found
+            token = self.draw(self._context())
+            if not view[token] > -np.inf:  # cheaper than to look at all of them before
+                raise NoTokenLeft(_NOTHING_LEFT.format(self._n_vocab))
+            return token
 
     def draw(self, context: Any) -> int:
         """Draw from the newest row of ``context``, which must be the source's; hold its lock."""
@@ -169,10 +177,6 @@ class LlamaChain:
             raise EngineError("this picker is closed")
         if getattr(logits, "shape", None) != (self._n_vocab,):
             raise EngineError("there are no logits to choose from; extend the engine first")
-        if not logits.max() > -np.inf:
-            raise NoTokenLeft(
-                f"no token is left to choose from: all {self._n_vocab} logits are -inf; ban fewer tokens"
-            )
 
     def _pick_from(self, logits: Logits) -> int:
         """Run the chain on an array: slower by a copy."""
@@ -205,7 +209,7 @@ class LlamaChain:
         llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
         chosen = array.data[array.selected]
         if not chosen.logit > -np.inf:
-            raise NoTokenLeft("the sampler settings leave no token to choose from; loosen logit_bias")
+            raise NoTokenLeft(_NOTHING_LEFT.format(self._n_vocab))
         token: int = chosen.id
         return token
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import llama_cpp
@@ -140,9 +141,10 @@ class Grammar:
 
     def accept(self, token: int) -> None:
         """Take ``token``; EngineError, and nothing changes, where the grammar forbids it."""
+        token = check_token(token, self._n_vocab)
         if token != self._allowed and not self.allows(token):
             raise EngineError(
-                f"the grammar forbids the token {token!r} after {len(self._tokens)} tokens; "
+                f"the grammar forbids the token {token} after {len(self._tokens)} tokens; "
                 "choose one that allows() accepts"
             )
         self._take(token)
@@ -225,8 +227,8 @@ _silent: weakref.WeakKeyDictionary[Any, NDArray[np.bool_]] = weakref.WeakKeyDict
 def _silent_tokens(llama: Llama, vocab: Any, n_vocab: int) -> NDArray[np.bool_]:
     """For every token whether it adds no text and doesn't end one, bool (n_vocab,); read once per model."""
     if llama not in _silent:
-        markup = np.fromiter((_attributes(vocab, token) & _SILENT for token in range(n_vocab)), np.int32)
-        silent = markup != 0
+        attributes = np.fromiter(map(_attributes, repeat(vocab), range(n_vocab)), np.int32, n_vocab)
+        silent: NDArray[np.bool_] = attributes & _SILENT != 0
         for token in np.flatnonzero(silent).tolist():
             silent[token] = not _is_end(vocab, token)
         _silent[llama] = silent

@@ -71,7 +71,7 @@ def gather(parts: Sequence[Part], *, consume: bool, may_pad: bool) -> Held | Non
     held, end = parts[0].held, parts[0].end
     rows = [part.row for part in parts]
     one_cache = all(part.held is held and part.end == end for part in parts)
-    if one_cache and consume and (may_pad or not any(held.pads)) and not _is_lone_and_padded(parts):
+    if one_cache and consume and (may_pad or not any(held.pads)):
         return held if held.choose(rows, end) else None
     if all(_is_plain(part.held) for part in parts) and (may_pad or len({part.n for part in parts}) == 1):
         return _stack(parts)
@@ -90,10 +90,6 @@ def continues_safely(cache: Any) -> bool:
     if not isinstance(layers, list) or _tensor_names(cache, "layers"):
         return False
     return all(_tensor_names(layer) <= _SLIDING for layer in layers)
-
-
-def _is_lone_and_padded(parts: Sequence[Part]) -> bool:
-    return len(parts) == 1 and parts[0].held.pads[parts[0].row] > 0
 
 
 def _is_plain(held: Held) -> bool:

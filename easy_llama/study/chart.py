@@ -1,0 +1,180 @@
+"""Inline SVG of the report: a scatter plot of all methods, a bar for each, and the families' markers.
+
+Pure functions to strings. Nothing in them comes from a model: only numbers and the names of families.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from .outcome import Outcome
+from .style import BANDS, band_of
+
+__all__ = ["MARKERS", "bar", "marker", "numbers_text", "scatter"]
+
+# in a box of 10 by 10
+MARKERS = {
+    "greedy": '<circle cx="5" cy="5" r="4.2"/>',
+    "sampling": '<path d="M5 .6 9.6 9H.4Z"/>',
+    "temperature": '<path d="M1 1h8v8H1Z"/>',
+    "nucleus": '<path d="M5 0 10 5 5 10 0 5Z"/>',
+    "beam": '<path d="M3.4.5h3.2v2.9h2.9v3.2H6.6v2.9H3.4V6.6H.5V3.4h2.9Z"/>',
+    "contrastive": '<path d="M5 9.4.4 1h9.2Z"/>',
+    "settings": '<path d="M5 .3 9.7 3.8 7.9 9.4H2.1L.3 3.8Z"/>',
+}
+
+_WIDTH, _HEIGHT = 400, 270
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 388, 26, 222
+_LEAST = 1e-4  # surprise in nats; what is surer stands at the left border
+_CELL = 9.0  # points nearer than this share a label
+
+
+class _Point(NamedTuple):
+    x: float
+    y: float
+    family: str
+    numbers: list[int]
+
+
+def marker(family: str) -> str:
+    """Return the small picture that stands before the name of a method."""
+    return f'<svg class="m mark {family}" viewBox="0 0 10 10" aria-hidden="true">{MARKERS[family]}</svg>'
+
+
+def bar(outcome: Outcome) -> str:
+    """Return a bar of the shares that the six bands of probability have among the tokens."""
+    bands = [band_of(math.exp(logprob)) for logprob in outcome.logprobs]
+    if not bands:
+        return ""
+    at, rects, told = 0.0, "", []
+    for band in range(len(BANDS) + 1):
+        share = bands.count(band) / len(bands)
+        if share:
+            rects += f'<rect class="f{band}" x="{96 * at:.1f}" width="{96 * share:.1f}" height="12"/>'
+            told.append(f"{share:.0%} {band_text(band)}")
+            at += share
+    label = "share of tokens by probability: " + ", ".join(told)
+    return (
+        f'<svg class="bar" viewBox="0 0 96 12" preserveAspectRatio="none" role="img" aria-label="{label}">'
+        f"<title>{label}</title>{rects}</svg>"
+    )
+
+
+def band_text(band: int) -> str:
+    """Return the range of probabilities of a band in words.
+
+    >>> band_text(1)
+    '0.5 to 0.9'
+    """
+    if band == 0:
+        return f"{BANDS[0]:g} or more"
+    if band == len(BANDS):
+        return f"below {BANDS[-1]:g}"
+    return f"{BANDS[band]:g} to {BANDS[band - 1]:g}"
+
+
+def numbers_text(numbers: Iterable[int]) -> str:
+    """Return numbers with runs drawn together.
+
+    >>> numbers_text([1, 2, 3, 7])
+    '1–3, 7'
+    """
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
+# --- the scatter plot ----------------------------------------------------------------------------------
+
+
+def scatter(outcomes: Sequence[Outcome]) -> str:
+    """Return the plot of distinct-2 over the mean surprise of a token (log scale); "" without tokens."""
+    numbered = [(n, one) for n, one in enumerate(outcomes, 1) if one.tokens]
+    if not numbered:
+        return ""
+    surprises = [max(_LEAST, -one.logprob / one.n_tokens) for _, one in numbered]
+    low, high = math.floor(math.log10(min(surprises))), math.ceil(math.log10(max(surprises)))
+    high = max(high, low + 1)
+    floor = min(0.9, math.floor(10 * min(one.distinct[1] for _, one in numbered)) / 10)
+    points = []
+    for (number, one), surprise in zip(numbered, surprises, strict=True):
+        x = _LEFT + (_RIGHT - _LEFT) * (math.log10(surprise) - low) / (high - low)
+        y = _BOTTOM - (_BOTTOM - _TOP) * (one.distinct[1] - floor) / (1 - floor)
+        points.append(_Point(x, y, one.family, [number]))
+    label = "distinct-2 of each method over the mean surprise of its tokens; the table has the numbers"
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
+        f"{_axes(low, high, floor)}{_marks(points)}{_labels(_gathered(points))}</svg>"
+    )
+
+
+def _axes(low: int, high: int, floor: float) -> str:
+    out = ""
+    for power in range(low, high + 1):
+        x = _LEFT + (_RIGHT - _LEFT) * (power - low) / (high - low)
+        out += f'<path class="grid" d="M{x:.1f} {_TOP}V{_BOTTOM}"/>'
+        out += (
+            f'<text class="soft" x="{x:.1f}" y="{_BOTTOM + 15}" text-anchor="middle">{10.0**power:g}</text>'
+        )
+    n_steps = round((1 - floor) * 10)
+    for i in range(0, n_steps + 1, 2 if n_steps > 5 else 1):
+        y = _TOP + (_BOTTOM - _TOP) * i / n_steps
+        out += f'<path class="grid" d="M{_LEFT} {y:.1f}H{_RIGHT}"/>'
+        out += f'<text class="soft" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{1 - i / 10:.1f}</text>'
+    middle = (_LEFT + _RIGHT) / 2
+    out += f'<text x="6" y="14">distinct-2</text><text x="{middle}" y="{_HEIGHT - 10}" text-anchor="middle">'
+    return out + "mean surprise of a token, in nats (log scale)</text>"
+
+
+def _marks(points: Sequence[_Point]) -> str:
+    return "".join(
+        f'<g class="mark {one.family}" transform="translate({one.x - 5:.1f} {one.y - 5:.1f})">'
+        f"{MARKERS[one.family]}</g>"
+        for one in points
+    )
+
+
+def _gathered(points: Sequence[_Point]) -> list[_Point]:
+    """Join the numbers of points that stand on top of each other."""
+    places: list[_Point] = []
+    for one in points:
+        for place in places:
+            if abs(place.x - one.x) < _CELL and abs(place.y - one.y) < _CELL:
+                place.numbers.extend(one.numbers)
+                break
+        else:
+            places.append(one._replace(numbers=list(one.numbers)))
+    return places
+
+
+def _labels(places: Sequence[_Point]) -> str:
+    """Write the numbers beside the points: where there is room, on the right if there is."""
+    boxes = [(one.x - 6, one.y - 6, one.x + 6, one.y + 6) for one in places]
+    out = ""
+    for one in places:
+        text = numbers_text(one.numbers)
+        width = 6.2 * len(text)
+        corners = [
+            (one.x + 8, one.y - 6),
+            (one.x - 8 - width, one.y - 6),
+            (one.x - width / 2, one.y - 19),
+            (one.x - width / 2, one.y + 8),
+        ]
+        tried = [(x, y, x + width, y + 12) for x, y in corners]
+        free = [
+            box for box in tried if box[0] > 0 and box[2] < _WIDTH and not any(_meet(box, b) for b in boxes)
+        ]
+        box = free[0] if free else tried[0 if one.x < _WIDTH - 60 else 1]
+        boxes.append(box)
+        out += f'<text x="{box[0]:.1f}" y="{box[1] + 10:.1f}">{text}</text>'
+    return out
+
+
+def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

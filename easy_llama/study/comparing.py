@@ -1,0 +1,105 @@
+"""``compare``: one prompt, several decoding methods, an Outcome for each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ..engine import Provider, check_token, prompt_tokens, reserved
+from ..errors import EasyLlamaWarning, PromptError, SettingsError
+from ..samplers import SamplerSettings
+from .methods import Method, Methods, methods_of
+from .results import Study
+from .writing import Task, write
+
+__all__ = ["compare"]
+
+
+def compare(
+    provider: Provider,
+    prompt: str | Sequence[int],
+    methods: Methods = None,
+    *,
+    max_len_tokens: int = 1000,
+    seed: int | None = 0,
+    end_tokens: Iterable[int] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Study:
+    """Let several decoding methods continue ``prompt`` and return their texts with what can be measured.
+
+    - ``provider``: a Model, a LlamacppProvider, a TransformersProvider
+    - ``prompt``: text or token ids; a prompt format is not added
+    - ``methods``: names, of which each stands for a family: ``"greedy"``, ``"sampling"``, ``"temperature"``
+      (0.001, 0.1, 0.5, 1, 10), ``"nucleus"`` (0.15, 0.5, 0.9 at temperatures 0.5 and 1), ``"beam"``
+      (2, 4, 8 beams with length penalties 0.5, 1, 1.5, early-stopped), ``"contrastive"``. Or a dictionary
+      {label: SamplerSettings}. None is all names but the last
+    - ``max_len_tokens``: longest text, at least 1; the context may end sooner
+    - ``seed``: of all draws, 0 to 4,294,967,294; None draws one. Settings with a seed keep their own
+    - ``end_tokens``: ids that end a text beside the model's own, such as ``[151645]``
+    - ``progress``: called with the label of each method before it begins
+
+    Methods by name that the engine has no room for are left out with a warning. Raises SettingsError,
+    PromptError and ExceededContextLengthException before anything is generated. Source: the methods and
+    their values are those of the study in ``examples/decoding_study.py``.
+    """
+    if not (hasattr(provider, "engine") and hasattr(provider, "tokenizer")):
+        raise SettingsError(
+            f"provider must be a Model, a LlamacppProvider or a TransformersProvider; got {provider!r}"
+        )
+    seed = SamplerSettings(seed=seed).real_seed()
+    limit = _length(max_len_tokens)
+    chosen = methods_of(methods, provider)
+    tokens = prompt_tokens(provider, prompt)
+    ends = _ends(provider, end_tokens)
+    chosen = _possible(chosen, provider, len(tokens), by_name=not isinstance(methods, Mapping))
+    outcomes = []
+    with reserved(provider.engine):
+        for method in chosen:
+            if progress is not None:
+                progress(method.label)
+            outcomes.append(write(provider, method, Task(tokens, ends, limit, seed)))
+    text = prompt if isinstance(prompt, str) else _text(provider, tokens)
+    return Study(text, _name(provider), len(tokens), limit, tuple(outcomes))
+
+
+def _length(max_len_tokens: object) -> int:
+    if not isinstance(max_len_tokens, int) or isinstance(max_len_tokens, bool) or max_len_tokens < 1:
+        raise SettingsError(f"max_len_tokens must be an integer of at least 1; got {max_len_tokens!r}")
+    return max_len_tokens
+
+
+def _ends(provider: Provider, end_tokens: object) -> frozenset[int]:
+    """Return the tokens that end a text."""
+    own = provider.tokenizer.end_tokens
+    if end_tokens is None:
+        return own
+    if isinstance(end_tokens, (str, bytes)) or not isinstance(end_tokens, Iterable):
+        raise PromptError(f"end_tokens must be a list of token ids; got {end_tokens!r}")
+    return own | {check_token(token, provider.engine.n_vocab) for token in end_tokens}
+
+
+def _possible(chosen: list[Method], provider: Provider, n_prompt: int, *, by_name: bool) -> list[Method]:
+    """Return the methods that the engine has room for; a method that was described in full must be one."""
+    refused = {
+        method.label: reason for method in chosen if (reason := method.refusal(provider.engine, n_prompt))
+    }
+    if not refused:
+        return chosen
+    first, reason = next(iter(refused.items()))
+    if not by_name or len(refused) == len(chosen):
+        raise SettingsError(f"method {first!r} can't be used here: {reason}")
+    text = f"left out: {'; '.join(refused)}. Of the first: {reason}"
+    warnings.warn(text, EasyLlamaWarning, stacklevel=3)
+    return [method for method in chosen if method.label not in refused]
+
+
+def _text(provider: Provider, tokens: Sequence[int]) -> str:
+    return b"".join(map(provider.tokenizer.piece, tokens)).decode("utf-8", "replace")
+
+
+def _name(provider: Provider) -> str:
+    """Return what the model is called, as far as the provider knows."""
+    path = getattr(getattr(provider.engine, "llama", None), "model_path", None)
+    name = getattr(provider, "filename", None) or (Path(path).name if path else None)
+    return str(name or type(provider).__name__)

@@ -1,0 +1,63 @@
+"""The figures of outcomes as rows of text: for the table in a terminal, for a pipe, for the report."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+from ..tables import make_table, print_table, shortened
+from .outcome import Outcome
+
+__all__ = ["COLUMNS", "HINTS", "cells", "print_rows"]
+
+_COLUMNS: dict[str, tuple[str, Callable[[Outcome], str]]] = {
+    "tokens": ("length of the text in tokens", lambda one: str(one.n_tokens)),
+    "log-prob": ("sum of the log-probabilities, in nats", lambda one: f"{one.logprob:.2f}"),
+    "ppl": ("perplexity: as unsure as among so many equal tokens", lambda one: _number(one.perplexity, 2)),
+    "dist-1": ("share of tokens that are different", lambda one: f"{one.distinct[0]:.2f}"),
+    "dist-2": ("share of pairs of tokens that are different", lambda one: f"{one.distinct[1]:.2f}"),
+    "dist-3": ("share of triples of tokens that are different", lambda one: f"{one.distinct[2]:.2f}"),
+    "repeat": ("length of the longest stretch that occurs twice", lambda one: str(one.longest_repeat)),
+    "end": ("stop: an end token; length: the limit or a full context", lambda one: one.finish_reason),
+    "JSON": (
+        "whole: the text is a JSON document; inside: an object begins at its first {",
+        lambda one: one.json or "no",
+    ),
+    "tok/s": ("tokens per second", lambda one: _number(one.tokens_per_second, 0)),
+}
+COLUMNS = tuple(_COLUMNS)
+HINTS = {name: hint for name, (hint, _) in _COLUMNS.items()}
+
+
+def cells(outcome: Outcome) -> list[str]:
+    """Return the figures of ``outcome`` in the order of COLUMNS."""
+    return [text(outcome) for _, text in _COLUMNS.values()]
+
+
+def print_rows(outcomes: Sequence[Outcome], file: TextIO | None = None) -> None:
+    """Print the figures to ``file`` (standard output): a table in a terminal, else a line for each method.
+
+    In a line, columns are two spaces or more apart.
+    """
+    out = sys.stdout if file is None else file
+    if out is sys.stdout and out.isatty():
+        table = make_table("", "<method", *COLUMNS)
+        table.title = None
+        for outcome in outcomes:
+            table.add_row(shortened(outcome.label), *cells(outcome))
+        print_table(table)
+        return
+    rows = [["method", *COLUMNS], *([shortened(outcome.label), *cells(outcome)] for outcome in outcomes)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *rest in rows:
+        numbers = (f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True))
+        out.write("  ".join([f"{first:<{widths[0]}}", *numbers]) + "\n")
+    out.flush()
+
+
+def _number(value: float | None, digits: int) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" if math.isfinite(value) and value < 1e6 else f"{value:.0e}"

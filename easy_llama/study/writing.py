@@ -1,0 +1,147 @@
+"""One method at work: its tokens, what the model thinks of each, and the seconds that it took.
+
+What is drawn is judged by the logits it was drawn from. What a search found is evaluated once more, because
+a search keeps no logits; that is not counted in its seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Literal
+
+from ..decoding import BeamSearch, decoder_for, room_for
+from ..decoding.sampling import picker_for
+from ..engine import Engine, HiddenEngine, Logits, Picker, Provider, prefill
+from .measures import logprob_and_rank, pieces_of
+from .methods import Method, picker_of_steps
+from .outcome import Outcome
+
+__all__ = ["Task", "write"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all methods are given: the prompt, the end tokens, the longest text, the seed."""
+
+    prompt: list[int]
+    end_tokens: frozenset[int]
+    limit: int
+    seed: int
+
+
+@dataclass
+class _Judged:
+    """Tokens with their log-probabilities and ranks under the model's own distribution."""
+
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    ranks: list[int] = field(default_factory=list)
+    end_logprob: float | None = None
+    seconds: float = 0.0  # what the judging took
+
+    def add(self, logits: Logits, token: int, *, ends: bool) -> None:
+        start = perf_counter()
+        logprob, rank = logprob_and_rank(logits, token)
+        if ends:
+            self.end_logprob = logprob
+        else:
+            self.tokens.append(token)
+            self.logprobs.append(logprob)
+            self.ranks.append(rank)
+        self.seconds += perf_counter() - start
+
+
+def write(provider: Provider, method: Method, task: Task) -> Outcome:
+    """Let ``method`` write and return its text. The engine must be reserved; it is left as it comes."""
+    engine, settings = provider.engine, method.settings
+    seed = task.seed if settings.seed is None else settings.seed
+    limit = min(task.limit, settings.limit(room_for(settings, engine.n_ctx, len(task.prompt))))
+    task = replace(task, seed=seed, limit=limit)
+    judged, seconds = (_search if method.searches else _draw)(provider, method, task)
+    pieces = pieces_of(judged.tokens, provider.tokenizer.piece)
+    reason: Literal["stop", "length"] = "length" if judged.end_logprob is None else "stop"
+    return Outcome(
+        label=method.label,
+        family=method.family,
+        description=method.description,
+        text="".join(pieces),
+        tokens=tuple(judged.tokens),
+        pieces=pieces,
+        logprobs=tuple(judged.logprobs),
+        ranks=tuple(judged.ranks),
+        finish_reason=reason,
+        end_logprob=judged.end_logprob,
+        seconds=seconds,
+        seed=seed if method.draws else None,
+    )
+
+
+# --- drawing -------------------------------------------------------------------------------------------
+
+
+def _draw(provider: Provider, method: Method, task: Task) -> tuple[_Judged, float]:
+    """Return the tokens drawn and the seconds."""
+    engine = provider.engine
+    logits = prefill(engine, task.prompt)
+    if method.steps:
+        pick = picker_of_steps(method.steps, task.seed)
+    else:
+        pick = picker_for(engine, method.settings, task.seed, task.prompt, provider.tokenizer)
+    try:
+        start = perf_counter()
+        judged = _drawn(engine, pick, logits, task)
+        return judged, perf_counter() - start - judged.seconds
+    finally:
+        close = getattr(pick, "close", None)  # a chain of llama.cpp holds memory
+        if close is not None:
+            close()
+
+
+def _drawn(engine: Engine, pick: Picker, logits: Logits, task: Task) -> _Judged:
+    judged, history = _Judged(), list(task.prompt)
+    while True:
+        token = pick(history, logits)
+        ends = token in task.end_tokens
+        judged.add(logits, token, ends=ends)
+        if ends or len(judged.tokens) == task.limit:
+            return judged
+        history.append(token)
+        logits = engine.extend((token,))
+
+
+# --- searching -----------------------------------------------------------------------------------------
+
+
+def _search(provider: Provider, method: Method, task: Task) -> tuple[_Judged, float]:
+    """Return the tokens found and the seconds."""
+    engine, ends = provider.engine, task.end_tokens
+    decoder = decoder_for(method.settings, task.seed, provider.tokenizer)
+    if isinstance(decoder, BeamSearch):
+        decoder = replace(decoder, batch=True)  # timing both ways would make last bits depend on the clock
+        prefill(engine, task.prompt)
+        start = perf_counter()
+        best = decoder.search(engine, task.prompt, ends, task.limit)[0]
+        seconds = perf_counter() - start
+        return _evaluated(engine, best.tokens, task, stopped=best.finish_reason == "stop"), seconds
+    if isinstance(engine, HiddenEngine):
+        engine.rollback(0)
+        engine.extend_hidden(task.prompt)
+    start = perf_counter()
+    tokens = list(decoder(engine, task.prompt, ends, task.limit))
+    seconds = perf_counter() - start
+    return _evaluated(engine, tokens, task, stopped=len(tokens) < task.limit), seconds
+
+
+def _evaluated(engine: Engine, tokens: Sequence[int], task: Task, *, stopped: bool) -> _Judged:
+    """Evaluate a finished text and judge it; the end token of a text that ``stopped`` is the likeliest."""
+    judged, logits = _Judged(), prefill(engine, task.prompt)
+    for n, token in enumerate(tokens, 1):
+        judged.add(logits, token, ends=False)
+        if n < len(tokens) or stopped:
+            logits = engine.extend((token,))
+    if stopped:
+        likeliest = max(task.end_tokens, key=lambda token: float(logits[token]))
+        judged.add(logits, likeliest, ends=True)
+    return judged
