@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from .decoding import AntiSlopStrategy, Backtracking, BeamSearch, QAlign, Sampling
-from .engine import Decoder, Provider, prompt_tokens, reserved
-from .errors import SettingsError
+from .engine import Decoder, Provider, Tokenizer, prompt_tokens, reserved
+from .errors import ExceededContextLengthException, SettingsError
 from .samplers import MAX_SEED, SamplerSettings, SimpleSampling
 
 __all__ = [
@@ -50,27 +50,52 @@ class TokenSampler:
         """Return the decoder that generates one sequence."""
         return Sampling(self.settings, seed, provider.tokenizer)
 
+    @overload
     def sample(
         self,
-        provider: Provider,
+        model: Provider,
         prompt: str | Sequence[int],
         max_length: int = 100,
         num_return_sequences: int = 1,
         *,
         seed: int | None = None,
-    ) -> list[list[int]]:
-        """Return ``num_return_sequences`` lists of token ids: the prompt and up to ``max_length`` new ones.
+    ) -> list[list[int]]: ...
+    @overload
+    def sample(
+        self,
+        model: Any,
+        prompt: Any,
+        max_length: int = 100,
+        num_return_sequences: int = 1,
+        *,
+        seed: int | None = None,
+    ) -> Any: ...
+    def sample(
+        self,
+        model: Any,
+        prompt: Any,
+        max_length: int = 100,
+        num_return_sequences: int = 1,
+        *,
+        seed: int | None = None,
+    ) -> Any:
+        """Return ``num_return_sequences`` sequences: the prompt's tokens and up to ``max_length`` new ones.
 
-        ``prompt`` is a text or token ids. A sequence ends before an end token. With ``seed`` the same call
-        returns the same; each sequence has draws of its own.
+        - ``model``: a provider; then ``prompt`` is a text or token ids, and the result a list of lists, each
+          ending before an end token
+        - or a PyTorch model: then ``prompt`` is ``input_ids``, a tensor (batch, n), and the result a tensor
+          (batch * num_return_sequences, length). Rows end at their end token and are padded
+        - ``seed``: the same call returns the same; each sequence has draws of its own
         """
         _check_count("max_length", max_length)
         _check_count("num_return_sequences", num_return_sequences)
-        tokens = prompt_tokens(provider, prompt)
-        limit = min(max_length, provider.engine.n_ctx - len(tokens))
         first = replace(SimpleSampling, seed=seed).real_seed()
-        with reserved(provider.engine):
-            found = self._sequences(provider, tokens, limit, num_return_sequences, first)
+        if not (hasattr(model, "engine") and hasattr(model, "tokenizer")):
+            return self._sample_tensor(model, prompt, max_length, num_return_sequences, first)
+        tokens = prompt_tokens(model, prompt)
+        limit = min(max_length, model.engine.n_ctx - len(tokens))
+        with reserved(model.engine):
+            found = self._sequences(model, tokens, limit, num_return_sequences, first)
         return [[*tokens, *new] for new in found]
 
     def _sequences(
@@ -78,9 +103,33 @@ class TokenSampler:
     ) -> list[Sequence[int]]:
         """Return the new tokens of ``n`` sequences."""
         engine, end_tokens = provider.engine, provider.tokenizer.end_tokens
-        further = np.random.default_rng(seed).integers(MAX_SEED + 1, size=n - 1)
-        seeds = [seed, *map(int, further)]
-        return [list(self.decoder(provider, one)(engine, tokens, end_tokens, limit)) for one in seeds]
+        return [
+            list(self.decoder(provider, one)(engine, tokens, end_tokens, limit)) for one in _seeds(seed, n)
+        ]
+
+    def _sample_tensor(self, model: Any, input_ids: Any, max_length: int, n: int, seed: int) -> Any:
+        """``sample`` for a PyTorch model."""
+        from .engines.pytorch_sampling import ModelProvider, draw_together, rows_of, tensor_of
+
+        provider = ModelProvider(model)
+        ends = provider.tokenizer.end_tokens
+        try:
+            prompts = rows_of(input_ids, provider)
+            limit = min(max_length, provider.engine.n_ctx - len(prompts[0]))
+            if limit < 1:
+                raise ExceededContextLengthException(len(prompts[0]), provider.engine.n_ctx)
+            seeds = _seeds(seed, len(prompts) * n)
+            each = [prompt for prompt in prompts for _ in range(n)]
+            found: list[Sequence[int]] = []
+            if type(self).decoder is TokenSampler.decoder and len(each) > 1:
+                found += draw_together(provider.engine, each, self.settings, seeds, ends, limit)
+            else:
+                for i, prompt in enumerate(prompts):
+                    found += self._sequences(provider, prompt, limit, n, seeds[i * n])
+        finally:
+            provider.engine.close()
+        ended = [[*new, min(ends)] if ends and len(new) < limit else new for new in found]
+        return tensor_of([[*p, *new] for p, new in zip(each, ended, strict=True)], input_ids, model, ends)
 
 
 @dataclass(frozen=True)
@@ -164,18 +213,24 @@ class AntiSlopSampler(TokenSampler):
     """Makes phrases ``penalty`` times as likely: goes back where one is complete, and draws again.
 
     - ``slops``: phrases and compiled patterns, by default ``DEFAULT_SLOPS``; as a mapping each has a factor
-      of its own. 0 is a ban
+      of its own. They need a tokenizer, so a bare PyTorch model takes ``disallowed_phrases`` only
+    - ``penalty``: 0 is a ban, 1 changes nothing
+    - ``disallowed_phrases``: lists of token ids
     - ``disallowed_tokens``: token ids that become ``penalty`` times as likely everywhere
     """
 
-    slops: Iterable[str] | Mapping[str, float] = DEFAULT_SLOPS
+    slops: Iterable[str] | Mapping[str, float] | None = None
     penalty: float = 0.0
     ignore_case: bool = True
-    disallowed_tokens: frozenset[int] | Sequence[int] | set[int] = ()
+    disallowed_tokens: Iterable[int] = ()
+    disallowed_phrases: Sequence[Sequence[int]] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.penalty <= 1:
             raise SettingsError(f"penalty must be a number from 0 (a ban) to 1; got {self.penalty!r}")
+        object.__setattr__(self, "disallowed_tokens", tuple(self.disallowed_tokens))
+        if self.slops is not None and not isinstance(self.slops, (str, Mapping)):
+            object.__setattr__(self, "slops", tuple(self.slops))
 
     @property
     def settings(self) -> SamplerSettings:
@@ -185,9 +240,33 @@ class AntiSlopSampler(TokenSampler):
 
     def decoder(self, provider: Provider, seed: int) -> Decoder:
         """Sampling with an AntiSlopStrategy."""
-        slops = self.slops if isinstance(self.slops, Mapping) else dict.fromkeys(self.slops, self.penalty)
-        strategy = AntiSlopStrategy(provider, slops, ignore_case=self.ignore_case)
+        slops = self._slops(provider.tokenizer)
+        if not slops:
+            return Sampling(self.settings, seed, provider.tokenizer)
+        is_text = not hasattr(provider.tokenizer, "text")  # characters that stand for tokens have no case
+        strategy = AntiSlopStrategy(provider, slops, ignore_case=self.ignore_case and is_text)
         return Backtracking(strategy, self.settings, seed, provider.tokenizer)
+
+    def _slops(self, tokenizer: Tokenizer) -> dict[Any, float]:
+        """Return what to look for, with its factors."""
+        in_ids = getattr(tokenizer, "text", None)  # a bare model's tokens stand for themselves
+        slops = self.slops
+        if slops is None:
+            slops = () if self.disallowed_phrases or self.disallowed_tokens else DEFAULT_SLOPS
+        if slops and in_ids is not None:
+            raise SettingsError(
+                "a bare model has no tokenizer to find phrases with: give disallowed_phrases as token ids, "
+                "or sample from TransformersProvider(model, tokenizer)"
+            )
+        if isinstance(slops, str):
+            raise SettingsError(f"slops must be a list of phrases; got only {slops!r}")
+        found: dict[Any, float] = dict(
+            slops if isinstance(slops, Mapping) else dict.fromkeys(slops, self.penalty)
+        )
+        for phrase in self.disallowed_phrases:
+            pieces = b"".join(map(tokenizer.piece, phrase)).decode("utf-8", "replace")
+            found[in_ids(phrase) if in_ids is not None else pieces] = self.penalty
+        return found
 
 
 @dataclass(frozen=True)
@@ -226,11 +305,12 @@ class BeamSearchSampler(TokenSampler):
 class QAlignSampler(TokenSampler):
     """Draws texts in proportion to p(text) * exp(reward(text) / beta), and returns the best of the chain.
 
-    p is the model's distribution at ``temperature``; ``reward`` is any function of the text, ``num_steps``
-    how many changes are proposed.
+    p is the model's distribution at ``temperature``; ``num_steps`` is how many changes are proposed.
+    ``reward`` is any function of the new text; for a bare PyTorch model, of a tensor of the new tokens,
+    int64 (1, n).
     """
 
-    reward: Callable[[str], float]
+    reward: Callable[[Any], float]
     num_steps: int = 16
     beta: float = 1.0
     temperature: float = 1.0
@@ -248,9 +328,10 @@ class QAlignSampler(TokenSampler):
         """The chain, as a decoder that yields its best text."""
         piece = provider.tokenizer.piece
 
-        def text(tokens: Sequence[int]) -> str:
+        def joined(tokens: Sequence[int]) -> str:
             return b"".join(map(piece, tokens)).decode("utf-8", "replace")
 
+        text = getattr(provider.tokenizer, "answer", joined)
         return QAlign(self.reward, text, self.num_steps, self.beta, seed, self.settings, provider.tokenizer)
 
 
@@ -261,6 +342,11 @@ def _only(name: str, **values: Any) -> SamplerSettings:
     except SettingsError as error:
         field = next(iter(values))
         raise SettingsError(str(error).replace(f"{field} must", f"{name} must")) from None
+
+
+def _seeds(seed: int, n: int) -> list[int]:
+    """Return ``n`` seeds, the first of them ``seed``."""
+    return [seed, *map(int, np.random.default_rng(seed).integers(MAX_SEED + 1, size=n - 1))]
 
 
 def _check_count(name: str, value: object) -> None:

@@ -61,12 +61,13 @@ class Watch(Strategy):
         self.inner = inner
         self.seen: list[tuple[tuple[int, ...], Logits]] = []
         self.final: list[int] = []
-        self.n_rewinds: list[int] = []
+        self.rewinds: list[int] = []
+        self.loosened: list[int] = []
 
     def begin(self) -> None:
         self.run = self.inner.fresh()
         self.run.stops = self.stops
-        for notes in (self.seen, self.final, self.n_rewinds):
+        for notes in (self.seen, self.final, self.rewinds, self.loosened):
             notes.clear()
 
     def adjust(self, new: Sequence[int], logits: Logits) -> Logits:
@@ -80,13 +81,20 @@ class Watch(Strategy):
         return self.told(new, self.run.finish(new))
 
     def stuck(self, new: Sequence[int]) -> int:
-        return self.told(new, self.run.stuck(new))
+        keep = self.run.stuck(new)
+        if keep == len(new):
+            self.loosened.append(keep)
+        return self.told(new, keep)
 
     def told(self, new: Sequence[int], keep: int) -> int:
         self.final[:] = new[:keep]
         if keep < len(new):
-            self.n_rewinds.append(keep)
+            self.rewinds.append(keep)
         return keep
+
+    def n_evaluations(self) -> int:
+        """One for each choice, but none for the first after a rewind, nor for a second try."""
+        return len(self.seen) - len(self.rewinds) - len(self.loosened)
 
     @property
     def hold(self) -> int:
@@ -172,10 +180,7 @@ def test_what_is_shown_stays_and_a_rewind_evaluates_nothing(name: str, seed: int
     assert shown == [token for token in watch.final if token not in provider.tokenizer.end_tokens]
     engine = provider.engine
     assert isinstance(engine, TableEngine)
-    # one evaluation for each choice, but none for the first after a rewind: its logits were kept
-    ends_with_rewind = bool(watch.seen) and not watch.final
-    assert not ends_with_rewind
-    assert engine.n_evaluated == len(watch.seen) - len(watch.n_rewinds)
+    assert engine.n_evaluated == watch.n_evaluations()
     for new, logits in watch.seen:
         assert np.array_equal(logits, prefill(engine, [0, *new]))
 
@@ -237,8 +242,7 @@ def test_on_llama_cpp(name: str, model: ez.Model) -> None:
         decoder = Backtracking(watch, SamplerSettings(temp=1.1, repeat_penalty=1.1), 7, model.tokenizer)
         shown = list(decoder(model.engine, prompt, end, 60))
         assert shown == [token for token in watch.final if token not in end]
-        n_evaluated = model.engine.n_evaluated - before
-        assert n_evaluated == len(prompt) - 1 + len(watch.seen) - len(watch.n_rewinds)
+        assert model.engine.n_evaluated - before == len(prompt) - 1 + watch.n_evaluations()
         texts.append(model.detokenize(shown))
         for new, logits in watch.seen[:: max(1, len(watch.seen) // 10)]:
             model.engine.rollback(0)
@@ -430,20 +434,22 @@ def test_an_empty_replacement_leaves_the_phrase_out(find: list[str], seed: int) 
 
 
 def test_what_stands_in_the_same_tokens_stays() -> None:
-    tokenizer = PieceTokenizer(["x tap", "estry.", "c", "u", "p", "x", " ", "."])
-    table = np.full((9, 9), -9.0)
-    table[0, 1] = table[1, 0] = table[7, 0] = 9.0
-    provider = ToyProvider(TableEngine(table), tokenizer)
-    strategy = ReplaceStrategy(provider, ["tapestry"], "cup")
-    assert text_of(provider, strategy, sampler=GreedyDecoding, limit=9)[:8] == "estry.x "
-    table[0, 1] = -9.0
-    table[0, 0] = 9.0  # the prompt is "x tap": the text begins with another "x tap"
-    table[:, 1] = 10.0
-    table[1, 1] = -9.0
-    provider = ToyProvider(TableEngine(table), tokenizer)
-    found = text_of(provider, ReplaceStrategy(provider, ["tap"], "cup"), sampler=GreedyDecoding, limit=12)
-    assert found.startswith("estry.x cupestry.x cup")
-    assert ReplaceStrategy(provider, ["tap"], "cup", ignore_case=True).find == ["tap"]
+    letters_of_all = sorted(set("x tapestry.cup"))
+    tokenizer = PieceTokenizer(
+        [".", "x tap", "estry.", *(letter for letter in letters_of_all if letter != ".")]
+    )
+    table = np.full((tokenizer.n_vocab, tokenizer.n_vocab), -9.0)
+    table[:, 1] = 1.0  # "x tap" after everything,
+    table[1, 2] = 9.0  # but after "x tap" comes "estry."
+    for find, text in [
+        (["tapestry"], "x cup.x cup."),
+        (["tap"], "x cupx cup"),
+        (["x tapestry.x"], "cup tapcup tapcup tap"),
+        (["y.", "ry"], "x tapestcup.x tapestcup."),
+    ]:
+        provider = ToyProvider(TableEngine(table), tokenizer)
+        found = text_of(provider, ReplaceStrategy(provider, find, "cup"), sampler=GreedyDecoding)
+        assert found.startswith(text), find
 
 
 def test_the_replacement_may_contain_what_is_found() -> None:
@@ -454,9 +460,7 @@ def test_the_replacement_may_contain_what_is_found() -> None:
 
 
 def test_the_limits_of_a_replacement() -> None:
-    provider = table_of(PieceTokenizer(["a", "b", "X"]), [0.7, 0.3, 0.0, 0.0])
-    with np.errstate(divide="ignore"):
-        provider.engine._table[:, 2] = -50.0  # type: ignore[attr-defined]  # a table engine
+    provider = table_of(PieceTokenizer(["a", "b", "X"]), [0.7, 0.3, 1e-9, 0.0])
 
     def text(**options: Any) -> str:
         return text_of(
@@ -487,14 +491,12 @@ def test_the_probability_is_that_of_the_token_the_phrase_begins_in() -> None:
 
 
 def test_a_deletion_counts_once_however_many_bans_it_takes() -> None:
-    """ "ab" comes in three ways; at the place of the first deletion all of them are banned."""
-    provider = table_of(PieceTokenizer(["ab", "a", "b", "aba", "c"]), [0.4, 0.3, 0.2, 0.05, 0.05, 0.0])
+    """Both "a" and "aa" begin with what is deleted; at the first place both are banned, later none."""
+    provider = table_of(PieceTokenizer(["a", "aa", "b"]), [0.5, 0.4, 0.1, 0.0])
     strategy = ReplaceStrategy(provider, ["a"], "", max_replacements=1)
-    for seed in range(30):
-        text = text_of(provider, strategy, seed=seed, limit=30)
-        n_places = len({entry.position for entry in strategy.report})
-        assert n_places <= 2, "where a piece is kept, the text goes on behind it"
-        assert "a" in text
+    assert text_of(provider, strategy, sampler=GreedyDecoding, limit=4) == "baaa"
+    assert {entry.position for entry in strategy.report} == {0}
+    assert len(strategy.report) >= 2
 
 
 def test_where_the_replacement_is_banned_the_phrase_is_let_through() -> None:
@@ -515,7 +517,7 @@ def test_where_the_replacement_is_banned_the_phrase_is_let_through() -> None:
 
 
 def test_a_stop_before_the_phrase_ends_the_text() -> None:
-    provider = table_of(PieceTokenizer(["x", "stop it", "X", " it"]), [0.5, 0.5, 0.0, 0.0, 0.0])
+    provider = table_of(PieceTokenizer(["x", "stop it", "X", " it"]), [0.5, 0.5, 1e-9, 1e-9, 0.0])
     for seed in range(20):
         strategy = ReplaceStrategy(provider, ["stop it"], "X")
         text = text_of(provider, strategy, seed=seed, stops=("stop",), limit=100)
@@ -523,7 +525,9 @@ def test_a_stop_before_the_phrase_ends_the_text() -> None:
         text = text_of(provider, strategy, seed=seed, stops=("it",), limit=100)
         assert re.fullmatch("x*stop it", text)
         later = ReplaceStrategy(provider, ["stop"], "X")
-        assert re.fullmatch("x*X it", text_of(provider, later, seed=seed, stops=(" it",), limit=100)) is None
+        assert re.fullmatch("x*X it", text_of(provider, later, seed=seed, stops=(" it",), limit=100))
+        first = text_of(provider, ReplaceStrategy(provider, ["stop it"], "X"), seed=seed, limit=100)
+        assert re.fullmatch("[xX]*", first), "without a stop it is replaced"
 
 
 def test_a_character_cut_by_the_token_border_stays_whole() -> None:
@@ -539,19 +543,17 @@ def test_a_character_cut_by_the_token_border_stays_whole() -> None:
 
 def test_replacing_on_llama_cpp(model: ez.Model) -> None:
     question = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
-    for find, replace, answer in [
-        (["Paris"], "Rome", "The capital of France is Rome."),
-        (["capital of F"], "grand", "The grandrance is Paris."),
-        (["The ", " is"], " «é» ", None),
+    for find, replace, beginning in [
+        (["Paris"], "Rome", "The capital of France is Rome"),
+        ([" is"], " was", "The capital of France was"),
+        (["capital of F"], "grand f", "The grand f"),
+        (["The "], "«Thé» ", "«Thé» "),
         (["the capital"], "x", "The capital of France is Paris."),
     ]:
         strategy = ReplaceStrategy(model, find, replace)
         text = model.generate(question, sampler=GreedyDecoding, strategy=strategy)
-        assert answer is None or text.startswith(
-            answer[: answer.index(replace) + len(replace)] if replace in answer else answer
-        )
+        assert text.startswith(beginning)
         assert not any(phrase in text for phrase in find)
-        assert "\ufffd" not in text
         assert bool(strategy.report) == (replace in text)
 
 
@@ -604,11 +606,10 @@ def test_a_chain_keeps_what_each_part_promises(seed: int, hold: int, order: list
 
 
 @given(st.integers(0, 10_000), st.integers(0, 12), st.booleans())
-@settings(max_examples=300)
 def test_anti_slop_survives_random_cuts(seed: int, hold: int, is_first: bool) -> None:
     provider = letters(seed)
     slops = ["ba", "a b", "é", "Ab"]
-    parts = [AntiSlopStrategy(provider, slops, ignore_case=True), Cutter(seed, hold, 0.3)]
+    parts = [AntiSlopStrategy(provider, slops, ignore_case=True), Cutter(seed, hold)]
     text = text_of(provider, ChainStrategy(parts if is_first else parts[::-1]), seed=seed)
     assert not any(slop.casefold() in text.casefold() for slop in slops)
 
@@ -642,7 +643,7 @@ def test_parts_adjust_in_order_and_the_furthest_cut_wins() -> None:
     watch = Watch(chain)
     tokens_of(provider, watch, limit=8)
     assert calls[:6] == ["one", "two", "three"] * 2
-    assert watch.n_rewinds == [2]
+    assert watch.rewinds == [2]
     assert chain.fresh().hold == 3
 
 
@@ -662,37 +663,37 @@ def test_stops_reach_the_parts_and_their_reports_the_caller() -> None:
 # --- wrong arguments -----------------------------------------------------------------------------------
 
 
+TOY: Any = letters(1)
+
+
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("strategy", "arguments", "said"),
     [
-        (lambda p: CreativeWritingStrategy(p, 1.5), "top_p_flat must be a number from 0 to 1; got 1.5"),
-        (lambda p: CreativeWritingStrategy(p, math.nan), "top_p_flat must be a number"),
-        (
-            lambda p: CreativeWritingStrategy(p, 0.5, 0),
-            "top_k_threshold_flat must be an integer of at least 1",
-        ),
-        (lambda p: CreativeWritingStrategy(p, 0.5, 2.5), "top_k_threshold_flat must be an integer"),
-        (lambda p: CreativeWritingStrategy(p, eos_penalty=True), "eos_penalty must be a number from 0 to 1"),
-        (lambda p: AdaptiveTemperatureStrategy(p, []), "poly_coeffs must be a list of finite numbers"),
-        (lambda p: AdaptiveTemperatureStrategy(p, [1, math.inf]), "poly_coeffs must be"),
-        (lambda p: AdaptiveTemperatureStrategy(p, "x"), "poly_coeffs must be"),
-        (lambda p: DebugStrategy(p, 0), "top_k must be an integer of at least 1; got 0"),
-        (lambda p: ChainStrategy([]), "strategies is empty"),
-        (lambda p: ChainStrategy(DebugStrategy(p)), "strategies must be a list"),
-        (lambda p: ChainStrategy([p]), "strategies must be a list"),
-        (lambda p: ReplaceStrategy(p, "ab", "X"), "find must be a list of texts; got 'ab'"),
-        (lambda p: ReplaceStrategy(p, [], "X"), "find must hold at least one text"),
-        (lambda p: ReplaceStrategy(p, ["a", ""], "X"), "none that is empty"),
-        (lambda p: ReplaceStrategy(p, ["a"], None), "replace must be a text"),
-        (lambda p: ReplaceStrategy(p, ["a"], "X", -1), "max_replacements must be an integer of at least 0"),
-        (lambda p: ReplaceStrategy(p, ["a"], "X", 1, 0.5), "max_new_tokens_for_replace must be"),
-        (lambda p: ReplaceStrategy(p, ["a"], "X", skip_tokens=None), "skip_tokens must be an integer"),
-        (lambda p: ReplaceStrategy(p, ["a"], "X", max_prob=2), "max_prob must be a number from 0 to 1"),
+        (CreativeWritingStrategy, (TOY, 1.5), "top_p_flat must be a number from 0 to 1; got 1.5"),
+        (CreativeWritingStrategy, (TOY, math.nan), "top_p_flat must be a number"),
+        (CreativeWritingStrategy, (TOY, 0.5, 0), "top_k_threshold_flat must be an integer of at least 1"),
+        (CreativeWritingStrategy, (TOY, 0.5, 2.5), "top_k_threshold_flat must be an integer"),
+        (CreativeWritingStrategy, (TOY, 0.5, 9, True), "eos_penalty must be a number from 0 to 1"),
+        (AdaptiveTemperatureStrategy, (TOY, []), "poly_coeffs must be a list of finite numbers"),
+        (AdaptiveTemperatureStrategy, (TOY, [1, math.inf]), "poly_coeffs must be"),
+        (AdaptiveTemperatureStrategy, (TOY, "x"), "poly_coeffs must be"),
+        (DebugStrategy, (TOY, 0), "top_k must be an integer of at least 1; got 0"),
+        (ChainStrategy, ([],), "strategies is empty"),
+        (ChainStrategy, (DebugStrategy(TOY),), "strategies must be a list"),
+        (ChainStrategy, ([TOY],), "strategies must be a list"),
+        (ReplaceStrategy, (TOY, "ab", "X"), "find must be a list of texts; got 'ab'"),
+        (ReplaceStrategy, (TOY, [], "X"), "find must hold at least one text"),
+        (ReplaceStrategy, (TOY, ["a", ""], "X"), "none that is empty"),
+        (ReplaceStrategy, (TOY, ["a"], None), "replace must be a text"),
+        (ReplaceStrategy, (TOY, ["a"], "X", -1), "max_replacements must be an integer of at least 0"),
+        (ReplaceStrategy, (TOY, ["a"], "X", 1, 0.5), "max_new_tokens_for_replace must be"),
+        (ReplaceStrategy, (TOY, ["a"], "X", 1, 1, None), "skip_tokens must be an integer"),
+        (ReplaceStrategy, (TOY, ["a"], "X", 1, 1, 0, 2), "max_prob must be a number from 0 to 1"),
     ],
 )
-def test_wrong_arguments(make: Callable[[ToyProvider], object], said: str) -> None:
+def test_wrong_arguments(strategy: Callable[..., object], arguments: tuple[Any, ...], said: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(said)):
-        make(letters(1))
+        strategy(*arguments)
 
 
 def test_a_part_that_answers_nonsense_is_named() -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import NamedTuple
 
 from .outcome import Outcome
 from .style import BANDS, band_of
 
-__all__ = ["MARKERS", "bar", "marker", "numbers_text", "scatter"]
+__all__ = ["MARKERS", "band_text", "bar", "marker", "numbers_text", "scatter"]
 
 # in a box of 10 by 10
 MARKERS = {
@@ -27,8 +28,7 @@ MARKERS = {
 
 _WIDTH, _HEIGHT = 400, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 388, 26, 222
-_LEAST = 1e-4  # surprise in nats; what is surer stands at the left border
-_CELL = 9.0  # points nearer than this share a label
+_CELL = 6.0  # points nearer than this share a label
 
 
 class _Point(NamedTuple):
@@ -36,6 +36,7 @@ class _Point(NamedTuple):
     y: float
     family: str
     numbers: list[int]
+    is_beyond: bool  # stands at the border, which is left of where it belongs
 
 
 def marker(family: str) -> str:
@@ -79,7 +80,7 @@ def numbers_text(numbers: Iterable[int]) -> str:
     """Return numbers with runs drawn together.
 
     >>> numbers_text([1, 2, 3, 7])
-    '1–3, 7'
+    '1-3, 7'
     """
     runs: list[list[int]] = []
     for number in sorted(numbers):
@@ -87,49 +88,75 @@ def numbers_text(numbers: Iterable[int]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
 # --- the scatter plot ----------------------------------------------------------------------------------
 
 
 def scatter(outcomes: Sequence[Outcome]) -> str:
-    """Return the plot of distinct-2 over the mean surprise of a token (log scale); "" without tokens."""
-    numbered = [(n, one) for n, one in enumerate(outcomes, 1) if one.tokens]
+    """Return the plot of distinct-2 over the mean surprise of a token; "" without tokens.
+
+    What is over four times as surprising as the median stands at the right border with an arrow: gibberish
+    would press all others together.
+    """
+    numbered = [(n, one, -one.logprob / one.n_tokens) for n, one in enumerate(outcomes, 1) if one.tokens]
     if not numbered:
         return ""
-    surprises = [max(_LEAST, -one.logprob / one.n_tokens) for _, one in numbered]
-    low, high = math.floor(math.log10(min(surprises))), math.ceil(math.log10(max(surprises)))
-    high = max(high, low + 1)
-    floor = min(0.9, math.floor(10 * min(one.distinct[1] for _, one in numbered)) / 10)
+    border = 4 * median(surprise for _, _, surprise in numbered)
+    across = _Axis.around([surprise for _, _, surprise in numbered if surprise <= border])
+    up = _Axis.around([one.distinct[1] for _, one, _ in numbered], most=1.0)
     points = []
-    for (number, one), surprise in zip(numbered, surprises, strict=True):
-        x = _LEFT + (_RIGHT - _LEFT) * (math.log10(surprise) - low) / (high - low)
-        y = _BOTTOM - (_BOTTOM - _TOP) * (one.distinct[1] - floor) / (1 - floor)
-        points.append(_Point(x, y, one.family, [number]))
+    for number, one, surprise in numbered:
+        x = _LEFT + (_RIGHT - _LEFT) * min(across.share(surprise), 1.0)
+        y = _BOTTOM - (_BOTTOM - _TOP) * up.share(one.distinct[1])
+        points.append(_Point(x, y, one.family, [number], surprise > border))
     label = "distinct-2 of each method over the mean surprise of its tokens; the table has the numbers"
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
-        f"{_axes(low, high, floor)}{_marks(points)}{_labels(_gathered(points))}</svg>"
+        f"{_axes(across, up)}{_marks(points)}{_labels(points)}</svg>"
     )
 
 
-def _axes(low: int, high: int, floor: float) -> str:
+class _Axis(NamedTuple):
+    """Numbers from ``low`` to ``high`` with a tick every ``step``, which is 1, 2 or 5 times a power of 10."""
+
+    low: float
+    high: float
+    step: float
+
+    @classmethod
+    def around(cls, values: Sequence[float], most: float = math.inf) -> _Axis:
+        """Return the axis that all ``values`` find room on; it ends at ``most``."""
+        width = max(max(values) - min(values), 0.05 * max(values), 1e-6)
+        power = 10.0 ** math.floor(math.log10(width / 4))
+        step = next(n * power for n in (1, 2, 5, 10) if n * power * 4 >= width * 0.999)
+        low = math.floor(min(values) / step) * step
+        high = min(max(math.ceil(max(values) / step) * step, low + step), most)
+        return cls(min(low, high - step), high, step)
+
+    def share(self, value: float) -> float:
+        """Return how far along the axis a value stands, 0 to 1."""
+        return (value - self.low) / (self.high - self.low)
+
+    def ticks(self) -> list[float]:
+        """Return the numbers that are written."""
+        return [self.low + i * self.step for i in range(round((self.high - self.low) / self.step) + 1)]
+
+
+def _axes(across: _Axis, up: _Axis) -> str:
     out = ""
-    for power in range(low, high + 1):
-        x = _LEFT + (_RIGHT - _LEFT) * (power - low) / (high - low)
+    for value in across.ticks():
+        x = _LEFT + (_RIGHT - _LEFT) * across.share(value)
         out += f'<path class="grid" d="M{x:.1f} {_TOP}V{_BOTTOM}"/>'
-        out += (
-            f'<text class="soft" x="{x:.1f}" y="{_BOTTOM + 15}" text-anchor="middle">{10.0**power:g}</text>'
-        )
-    n_steps = round((1 - floor) * 10)
-    for i in range(0, n_steps + 1, 2 if n_steps > 5 else 1):
-        y = _TOP + (_BOTTOM - _TOP) * i / n_steps
+        out += f'<text class="tick" x="{x:.1f}" y="{_BOTTOM + 17}" text-anchor="middle">{value:.3g}</text>'
+    for value in up.ticks():
+        y = _BOTTOM - (_BOTTOM - _TOP) * up.share(value)
         out += f'<path class="grid" d="M{_LEFT} {y:.1f}H{_RIGHT}"/>'
-        out += f'<text class="soft" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{1 - i / 10:.1f}</text>'
+        out += f'<text class="tick" x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>'
     middle = (_LEFT + _RIGHT) / 2
     out += f'<text x="6" y="14">distinct-2</text><text x="{middle}" y="{_HEIGHT - 10}" text-anchor="middle">'
-    return out + "mean surprise of a token, in nats (log scale)</text>"
+    return out + "mean surprise of a token, in nats</text>"
 
 
 def _marks(points: Sequence[_Point]) -> str:
@@ -138,6 +165,30 @@ def _marks(points: Sequence[_Point]) -> str:
         f"{MARKERS[one.family]}</g>"
         for one in points
     )
+
+
+def _labels(points: Sequence[_Point]) -> str:
+    """Write the numbers beside the points: where there is room, on the right if there is."""
+    boxes = [(one.x - 6, one.y - 6, one.x + 6, one.y + 6) for one in points]
+    out = ""
+    for one in _gathered(points):
+        text = numbers_text(one.numbers) + " \u2192" * one.is_beyond
+        width = 6.2 * len(text)
+        corners = [
+            (one.x + 8, one.y - 6),
+            (one.x - 8 - width, one.y - 6),
+            (one.x - width / 2, one.y - 19),
+            (one.x - width / 2, one.y + 8),
+            (one.x + 6, one.y - 16),
+            (one.x + 6, one.y + 5),
+        ]
+        tried = [(x, y, x + width, y + 12) for x, y in corners]
+        inside = [box for box in tried if box[0] > 0 and box[2] < _WIDTH] or tried[1:2]
+        free = [box for box in inside if not any(_meet(box, other) for other in boxes)]
+        box = (free or inside)[0]
+        boxes.append(box)
+        out += f'<text x="{box[0]:.1f}" y="{box[1] + 10:.1f}">{text}</text>'
+    return out
 
 
 def _gathered(points: Sequence[_Point]) -> list[_Point]:
@@ -151,29 +202,6 @@ def _gathered(points: Sequence[_Point]) -> list[_Point]:
         else:
             places.append(one._replace(numbers=list(one.numbers)))
     return places
-
-
-def _labels(places: Sequence[_Point]) -> str:
-    """Write the numbers beside the points: where there is room, on the right if there is."""
-    boxes = [(one.x - 6, one.y - 6, one.x + 6, one.y + 6) for one in places]
-    out = ""
-    for one in places:
-        text = numbers_text(one.numbers)
-        width = 6.2 * len(text)
-        corners = [
-            (one.x + 8, one.y - 6),
-            (one.x - 8 - width, one.y - 6),
-            (one.x - width / 2, one.y - 19),
-            (one.x - width / 2, one.y + 8),
-        ]
-        tried = [(x, y, x + width, y + 12) for x, y in corners]
-        free = [
-            box for box in tried if box[0] > 0 and box[2] < _WIDTH and not any(_meet(box, b) for b in boxes)
-        ]
-        box = free[0] if free else tried[0 if one.x < _WIDTH - 60 else 1]
-        boxes.append(box)
-        out += f'<text x="{box[0]:.1f}" y="{box[1] + 10:.1f}">{text}</text>'
-    return out
 
 
 def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:

@@ -13,10 +13,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .chart import BANDS, MARKERS, band_text, bar, marker, scatter
+from .chart import MARKERS, band_text, bar, marker, scatter
 from .outcome import Outcome
 from .rows import COLUMNS, HINTS, cells
-from .style import STYLESHEET, band_of
+from .style import BANDS, STYLESHEET, band_of
 
 if TYPE_CHECKING:
     from .results import Study
@@ -25,7 +25,7 @@ __all__ = ["html_of", "write_html"]
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
-_CONTROLS |= {code: 0xFFFD for code in range(128, 160)}
+_CONTROLS |= dict.fromkeys(range(128, 160), 0xFFFD)
 _TITLE = "Decoding methods compared"
 
 _Group = list[tuple[int, Outcome]]
@@ -73,7 +73,8 @@ def _section(name: str, title: str, study: Study) -> str:
     return (
         f'<section><h2 id="{name}">{_data(title)}</h2>'
         f'<p class="soft">{_data(study.model)}, texts of up to {study.max_len_tokens} tokens</p>'
-        f"<details><summary>The prompt, {study.n_prompt} tokens</summary><pre>{_data(study.prompt)}</pre></details>"
+        f"<details><summary>The prompt, {study.n_prompt} tokens</summary>"
+        f"<pre>{_data(study.prompt)}</pre></details>"
         f"{_plot(study.outcomes)}{_table(name, groups)}"
         f'<div class="cards">\n{cards}\n</div></section>\n'
     )
@@ -100,15 +101,17 @@ def _plot(outcomes: Sequence[Outcome]) -> str:
     n_empty = sum(not outcome.tokens for outcome in outcomes)
     empty = f" Methods that wrote nothing are not shown: {n_empty}." if n_empty else ""
     return (
-        f'<div class="plot">{svg}<div><ul>{families}</ul><p class="soft">Left: what the model expects; right: '
-        "what surprises it. Top: no pair of tokens comes twice; bottom: the text repeats itself. The numbers "
-        f"are those of the methods in the table.{empty}</p></div></div>"
+        f'<div class="plot">{svg}<div><ul>{families}</ul><p class="soft">Left: what the model expects; '
+        "right: what surprises it, with an arrow where it is far beyond the border. Top: no pair of tokens "
+        "comes twice; bottom: the text repeats itself. The numbers are those of the methods in the table."
+        f"{empty}</p></div></div>"
     )
 
 
 def _table(name: str, groups: Sequence[_Group]) -> str:
     cards = {number: f"{name}-{group[0][0]}" for group in groups for number, _ in group}
-    heads = "".join(f'<th scope="col" title="{escape(HINTS[column])}">{column}</th>' for column in COLUMNS)
+    heads = "".join(f'<th scope="col">{column}</th>' for column in COLUMNS)
+    hints = "".join(f"<dt>{column}</dt><dd>{escape(hint)}</dd>" for column, hint in HINTS.items())
     rows = "".join(
         f'<tr><th scope="row"><span class="n">{number}</span>{marker(one.family)}'
         f'<a href="#{cards[number]}">{_data(one.label)}</a></th>'
@@ -120,6 +123,7 @@ def _table(name: str, groups: Sequence[_Group]) -> str:
         '<div class="wide" role="region" aria-label="figures" tabindex="0"><table><thead><tr>'
         f'<th scope="col">method</th>{heads}<th scope="col">tokens by probability</th></tr></thead>\n'
         f"<tbody>{rows}</tbody></table></div>"
+        f"<details><summary>What the columns say</summary><dl>{hints}</dl></details>"
     )
 
 
@@ -156,7 +160,7 @@ def _tokens(outcome: Outcome) -> str:
 
 def _summary(outcome: Outcome) -> str:
     if outcome.end_logprob is None:
-        end = "cut off at the limit"
+        end = "cut off by the limit or a full context"
     else:
         end = f"ended by itself (probability {_chance(math.exp(outcome.end_logprob))})"
     parts = [f"{outcome.n_tokens} tokens", end]

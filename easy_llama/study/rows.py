@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO
@@ -14,8 +13,11 @@ __all__ = ["COLUMNS", "HINTS", "cells", "print_rows"]
 
 _COLUMNS: dict[str, tuple[str, Callable[[Outcome], str]]] = {
     "tokens": ("length of the text in tokens", lambda one: str(one.n_tokens)),
-    "log-prob": ("sum of the log-probabilities, in nats", lambda one: f"{one.logprob:.2f}"),
-    "ppl": ("perplexity: as unsure as among so many equal tokens", lambda one: _number(one.perplexity, 2)),
+    "log-prob": ("sum of the log-probabilities, in nats", lambda one: _number(one.logprob, "#.4g")),
+    "ppl": (
+        "perplexity: as unsure as among so many equal tokens",
+        lambda one: _number(one.perplexity, "#.4g"),
+    ),
     "dist-1": ("share of tokens that are different", lambda one: f"{one.distinct[0]:.2f}"),
     "dist-2": ("share of pairs of tokens that are different", lambda one: f"{one.distinct[1]:.2f}"),
     "dist-3": ("share of triples of tokens that are different", lambda one: f"{one.distinct[2]:.2f}"),
@@ -25,7 +27,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[Outcome], str]]] = {
         "whole: the text is a JSON document; inside: an object begins at its first {",
         lambda one: one.json or "no",
     ),
-    "tok/s": ("tokens per second", lambda one: _number(one.tokens_per_second, 0)),
+    "tok/s": ("tokens per second", lambda one: _number(one.tokens_per_second, ".0f")),
 }
 COLUMNS = tuple(_COLUMNS)
 HINTS = {name: hint for name, (hint, _) in _COLUMNS.items()}
@@ -57,7 +59,5 @@ def print_rows(outcomes: Sequence[Outcome], file: TextIO | None = None) -> None:
     out.flush()
 
 
-def _number(value: float | None, digits: int) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.{digits}f}" if math.isfinite(value) and value < 1e6 else f"{value:.0e}"
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}".rstrip(".")

@@ -48,15 +48,19 @@ p{max-width:48rem;margin:.4rem 0}
 a{color:var(--link)}
 small,.soft{color:var(--soft);font-size:.86rem}
 nav a{margin-right:1rem}
-.legend{display:flex;flex-wrap:wrap;gap:.3rem .5rem;align-items:center;margin:.7rem 0;padding:0;list-style:none;
-font-size:.86rem}
+.legend{display:flex;flex-wrap:wrap;gap:.3rem .5rem;align-items:center;margin:.7rem 0;padding:0;
+list-style:none;font-size:.86rem}
 .legend span{padding:.05rem .45rem;border:1px solid var(--line);border-radius:.2rem;white-space:nowrap}
 .b1{background:var(--b1)}.b2{background:var(--b2)}.b3{background:var(--b3)}.b4{background:var(--b4)}
 .b5{background:var(--b5);text-decoration:underline;text-decoration-thickness:2px;text-underline-offset:2px}
 details{margin:.4rem 0 .8rem}
 summary{cursor:pointer}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem .9rem;margin:.4rem 0;font-size:.86rem}
+dt{font-weight:600}
+dd{margin:0}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--card);border:1px solid var(--line);
-border-radius:.4rem;padding:.7rem .9rem;margin:.4rem 0;font:.86rem/1.5 ui-monospace,monospace;unicode-bidi:isolate}
+border-radius:.4rem;padding:.7rem .9rem;margin:.4rem 0;font:.86rem/1.5 ui-monospace,monospace;
+unicode-bidi:isolate}
 .wide{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:.4rem;margin:.8rem 0}
 table{border-collapse:collapse;font-size:.86rem;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}
@@ -65,14 +69,14 @@ thead th{color:var(--soft);font-weight:600}
 th[scope=row],th:first-child{text-align:left;font-weight:400;position:sticky;left:0;background:var(--card)}
 .n{display:inline-block;min-width:1.4rem;color:var(--soft);text-align:right;margin-right:.35rem}
 .m{width:.85rem;height:.85rem;vertical-align:-.08rem;margin-right:.35rem;overflow:visible}
-.bar{width:6rem;height:.8rem;vertical-align:-.1rem;display:block}
+.bar{width:6rem;height:.8rem;display:block;margin-left:auto}
 .plot{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;align-items:flex-start;margin:.6rem 0}
 .plot>svg{flex:1 1 20rem;max-width:34rem;width:100%;height:auto;background:var(--card);
 border:1px solid var(--line);border-radius:.4rem}
 .plot>div{flex:1 1 16rem;max-width:30rem}
 .plot ul{list-style:none;margin:.4rem 0;padding:0;columns:9rem}
 svg text{fill:var(--ink);font:11px system-ui,sans-serif}
-svg .soft{fill:var(--soft)}
+svg .tick{fill:var(--soft)}
 .grid{stroke:var(--line);stroke-width:.6}
 .mark{stroke:var(--ink);stroke-width:1}
 .bar rect{stroke:var(--ink);stroke-width:.4}
