@@ -10,13 +10,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 INSTALL := $(PIP) install --prefer-binary --find-links $(VENV)/wheels
 LLAMA_CPP := $(shell grep -o 'llama-cpp-python[^"]*' pyproject.toml | head -n 1)
 
-.PHONY: chat test check test-pythons bench help clean
+.PHONY: chat test test-torch check test-pythons bench bench-torch help clean
 
 chat: $(VENV)/.installed  ## install if needed, then chat with the bundled model (also: echo "Hello" | make chat)
 	@$(BIN)/easy-llama
 
 test: $(VENV)/.installed-dev  ## install what the tests need, then run them
 	@$(BIN)/python -m pytest
+
+test-torch: $(VENV)/.installed-torch  ## install PyTorch and transformers, then run the tests of the PyTorch engine
+	@$(BIN)/python -m pytest tests_torch
 
 check: $(VENV)/.installed-dev  ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -25,7 +28,10 @@ test-pythons: $(VENV)/.installed-dev  ## run the tests on every Python from 3.10
 	@$(BIN)/python tests/every_python.py $(VENV)/wheels
 
 bench: $(VENV)/.installed-dev  ## print the measured ratios (a few minutes, on a quiet machine)
-	@$(BIN)/python -m benchmarks.generate
+	@$(BIN)/python -m benchmarks.generate && $(BIN)/python -m benchmarks.decoding
+
+bench-torch: $(VENV)/.installed-torch  ## the same for PyTorch models
+	@$(BIN)/python -m benchmarks.pytorch
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -52,4 +58,9 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.wheel
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
 	@echo "Installing what the tests need ..."
 	@$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-torch: pyproject.toml $(VENV)/.installed-dev
+	@echo "Installing PyTorch and transformers ..."
+	@$(INSTALL) -e '.[dev,torch-dev]'
 	@touch $@

@@ -20,6 +20,7 @@ from .decoding import (
     ReplaceStrategy,
     Strategy,
 )
+from .engines.pytorch_text import TransformersProvider
 from .errors import EasyLlamaError
 from .model import Model
 from .providers import LlamacppProvider
@@ -62,6 +63,7 @@ __all__ = [
     "TokenSampler",
     "TopKSampler",
     "TopPSampler",
+    "TransformersProvider",
     "XTCSampler",
     "__version__",
     "decoding",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import random
@@ -205,21 +206,31 @@ def grammar_of(name: str) -> str:
     return schema_to_grammar(SCHEMAS[name])
 
 
+RANKS = {piece: i for i, piece in enumerate([b'"', b"]", b"}", b",", b":", b"null", b"0", b"1"])}
+
+
 def written(model: ez.Model, grammar: Grammar, rng: random.Random, limit: int) -> str:
-    """What a model without any preference writes; after ``limit`` tokens it begins to close brackets."""
-    ends, data = model.tokenizer.end_tokens, b""
-    closing = [b'"', b"]", b"}", b",", b":", b"null", b"0", b"1"]
+    """What a model without any preference writes; after ``limit`` tokens it begins to close brackets.
+
+    It knows UTF-8: where a vocabulary has single bytes, a grammar leaves a few sequences that are no text.
+    """
+    ends, data, decoder = model.tokenizer.end_tokens, b"", codecs.getincrementaldecoder("utf-8")()
     while True:
         choices = masked(grammar, range(model.n_vocab))
         assert choices, "the grammar leaves nothing to write"
         over = len(grammar.tokens) > limit
-        if ends & set(choices) and (over or rng.random() < 0.5):
-            return data.decode("utf-8", "replace")
-        choices = [token for token in choices if token not in ends] or choices
-        preferred = [token for piece in closing for token in choices if model.tokenizer.piece(token) == piece]
-        token = preferred[0] if over and preferred else rng.choice(choices)
-        if token in ends:
-            return data.decode("utf-8", "replace")
+        if ends & set(choices) and (over or len(choices) == len(ends) or rng.random() < 0.5):
+            return data.decode()
+        choices = [token for token in choices if token not in ends]
+        rng.shuffle(choices)
+        if over and rng.random() < 0.8:
+            choices.sort(key=lambda token: RANKS.get(model.tokenizer.piece(token), len(RANKS)))
+        state = decoder.getstate()
+        for token in choices:
+            with suppress(UnicodeDecodeError):
+                decoder.decode(model.tokenizer.piece(token))
+                break
+            decoder.setstate(state)
         grammar.accept(token)
         data += model.tokenizer.piece(token)
 
@@ -252,7 +263,8 @@ VALUES: list[Any] = [
     "123-abc.com", "2024-02-29", "found", [], [1], [1, 2], [1, "ab"], [1, "abcd"], [True, False], {},
     {"a": 1}, {"a": 7, "b": True}, {"b": 1}, {"c": 1}, {"c": 1, "d": 2}, {"d": 2}, {"next": {"next": None}},
     {"value": 1, "children": [{"value": 2, "children": []}]}, {"value": 1}, {"c": 3.5}, {"next": 1},
-    {"quote\"d": ["\t", 1]}, "é", "😀", "line\nbreak", "c\\d", {"x": [1, {}]}, 'a "b"', {"a": True}, ["a"], [[1], {"b": None}],
+    {"quote\"d": ["\t", 1]}, "é", "😀", "line\nbreak", "c\\d", {"x": [1, {}]}, 'a "b"', {"a": True},
+    ["a"], [[1], {"b": None}],
 ]  # fmt: skip
 
 
@@ -537,5 +549,10 @@ def test_patterns_fit_what_they_matched(pattern: str, model: ez.Model) -> None:
 
 
 def test_a_pattern_keeps_to_what_a_json_string_may_hold() -> None:
-    assert plain_pattern("^[^x]$") == r"^([\x20-\x21\x23-\x5B\x5D-\x77\x79-\x7E\x80-\U0010FFFF])$"
-    assert plain_pattern(r"^[\s\S]$") == r"^([\x20-\x21\x23-\x5B\x5D-\x7E\x80-\U0010FFFF])$"
+    assert (
+        plain_pattern("^[^x]$")
+        == r"^([\x20-\x21\x23-\x5B\x5D-\x77\x79-\x7E\x80-\U0000D7FF\U0000E000-\U0010FFFF])$"
+    )
+    assert (
+        plain_pattern(r"^[\s\S]$") == r"^([\x20-\x21\x23-\x5B\x5D-\x7E\x80-\U0000D7FF\U0000E000-\U0010FFFF])$"
+    )

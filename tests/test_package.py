@@ -20,9 +20,9 @@ ROOT = PACKAGE.parent
 ORDER = [
     "errors", "hub", "formats", "engine", "dry", "steps", "draws", "setting_checks", "settings", "presets",
     "picker", "samplers", "setting_texts", "menu", "decoding", "text", "stats", "generation", "engines",
-    "loaded", "providers", "explain", "token_samplers", "model", "message", "layout", "overflow", "storage",
-    "thread", "history", "recorder", "terminal", "console_commands", "console", "tables", "__init__", "cli_flags", "cli_tools", "cli",
-    "__main__",
+    "loaded", "providers", "explain", "token_samplers", "model", "tables", "study", "message", "layout",
+    "overflow", "storage", "thread", "history", "recorder", "terminal", "console_commands", "console",
+    "__init__", "cli_flags", "cli_tools", "cli_compare", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LONG_FUNCTIONS: dict[str, str] = {}  # "file:function" -> why it may be longer

@@ -144,12 +144,12 @@ class ReplaceStrategy(Strategy):
     def keep(self, new: Sequence[int]) -> int:
         """Take a phrase back when it is complete."""
         if self._back is not None:
-            return self._cut(self._back)
+            return self._back
         before = self._track.push(new)
         self._note_chance(new)
         match = min(self._matches(new, before), key=lambda match: (match.start, -match.end), default=None)
         if match is not None and (keep := self._replace(new, match)) < len(new):
-            return self._cut(keep)
+            return keep
         self._show(len(new))
         return len(new)
 
@@ -157,15 +157,11 @@ class ReplaceStrategy(Strategy):
         """Give up a replacement that can't be written, or a deletion that leaves nothing."""
         n = len(new)
         if self._back is not None:
-            return self._cut(self._back)
+            return self._back
         edit = self._running(n) or (self._edits[-1] if self._edits and self._edits[-1].start == n else None)
         if edit is None:
             return n
-        return self._cut(self._give_up(edit))
-
-    def _cut(self, n: int) -> int:
-        self._track.cut(n)
-        return n
+        return self._give_up(edit)
 
     def _show(self, n: int) -> None:
         """Let go of the tokens that neither a phrase nor a replacement in progress needs."""
@@ -284,6 +280,9 @@ class ReplaceStrategy(Strategy):
             self.note(Rewind(start, "", f"{whole!r} can't be written with the model's tokens", passed=True))
             return len(new)
         banned = None if self.replace else new[start]
+        if banned is not None and any(e.start == start and e.tokens == tokens for e in self._edits):
+            start += len(tokens)  # the model wrote it behind what was left once before
+            tokens, banned = (), new[start]
         self._edits.append(_Edit(start, tokens, n_before + len(written) if tokens else 0, banned))
         self.note(Rewind(start, text, f"{match.phrase!r} becomes {self.replace!r}"))
         return start

@@ -291,7 +291,6 @@ class ChainStrategy(Strategy):
     def begin(self) -> None:
         """Begin with fresh copies; the reports are read at the originals."""
         self._parts = [part.fresh() for part in self.strategies]
-        self._has_cut = False
 
     @property
     def report(self) -> Sequence[Rewind]:  # type: ignore[override]  # a view: nothing is assigned to it
@@ -329,16 +328,14 @@ class ChainStrategy(Strategy):
 
     @property
     def hold(self) -> int:
-        """As many as the most cautious one; all after a cut, which the others notice with the next token."""
-        return sys.maxsize if self._has_cut else max(part.hold for part in self._parts)
+        """As many as the most cautious one."""
+        return max(part.hold for part in self._parts)
 
     def _common(self, answers: Sequence[Any], new: Sequence[int]) -> int:
         for part, n in zip(self._parts, answers, strict=True):
             if not isinstance(n, int) or not 0 <= n <= len(new):
                 raise StrategyError(f"{type(part).__name__} wants to keep {n!r} of {len(new)} tokens")
-        kept = min(answers)
-        self._has_cut = kept < len(new)
-        return int(kept)
+        return int(min(answers))
 
 
 # --- what strategies have in common --------------------------------------------------------------------

@@ -78,11 +78,20 @@ class _Search:
         return begin
 
     def run(self) -> int:
-        for rule in dict.fromkeys(self.beginnings):
-            if self.work > _WORK:
-                break
-            self.explore(rule)
+        for explore in (self.explore_runs, self.explore):  # the quicker search of all rules first
+            self.work = 0
+            for rule in self.beginnings:
+                if self.work > _WORK:
+                    break
+                explore(self.begin(rule), rule)
         return self.most
+
+    def begin(self, rule: int) -> Counter[int]:
+        """The stacks at the beginning of ``rule``."""
+        stacks: Counter[int] = Counter()
+        for position in self.first[rule]:
+            stacks.update(dict.fromkeys(self.opened(self.push(position, 0), rule), 1))
+        return stacks
 
     # --- stacks ----------------------------------------------------------------------------------------
 
@@ -119,13 +128,9 @@ class _Search:
 
     # --- the search ------------------------------------------------------------------------------------
 
-    def explore(self, rule: int) -> None:
-        """Search from the beginning of ``rule``."""
+    def explore(self, begin: Counter[int], rule: int) -> None:
+        """Search from the beginning of ``rule`` through texts of a token's length."""
         ticket = count()
-        begin: Counter[int] = Counter()
-        for position in self.first[rule]:
-            begin.update(dict.fromkeys(self.opened(self.push(position, 0), rule), 1))
-        self.explore_runs(begin, rule)
         heap = [_Point((-1, 0, next(ticket)), begin)]
         best: dict[frozenset[int], int] = {}
         done = self.work
@@ -242,4 +247,4 @@ def _beginnings(grammar: Gbnf) -> list[int]:
         if len(rule) == 2 and not rule[1] and references and max(references) == i - 1:
             continue
         (back if any(item <= i for item in references) else rest).append(i)
-    return back + rest
+    return list(dict.fromkeys(back + rest))

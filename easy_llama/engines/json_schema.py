@@ -94,7 +94,8 @@ def _convert(definitions: dict[str, Any]) -> str:
 # --- the converter -------------------------------------------------------------------------------------
 
 _RULES = {
-    "char": r'[^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4})',  # theirs allows raw line breaks
+    # theirs allows raw line breaks, and code points that are no characters
+    "char": r'[ !#-\[\]-~\u0080-\uD7FF\uE000-\U0010FFFF] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4})',
     "integral-part": '"0" | [1-9] [0-9]{0,15}',  # theirs reads every digit in two ways
     "decimal-part": "[0-9]{1,16}",
     # theirs allows exponents that are no finite number

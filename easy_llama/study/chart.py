@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from .outcome import Outcome
 from .style import BANDS, band_of
@@ -27,8 +27,11 @@ MARKERS = {
 }
 
 _WIDTH, _HEIGHT = 400, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 388, 26, 222
+_LEFT, _RIGHT, _TOP, _BOTTOM = 42, 376, 26, 222
 _CELL = 6.0  # points nearer than this share a label
+
+
+_Box: TypeAlias = tuple[float, float, float, float]
 
 
 class _Point(NamedTuple):
@@ -95,13 +98,13 @@ def numbers_text(numbers: Iterable[int]) -> str:
 
 
 def scatter(outcomes: Sequence[Outcome]) -> str:
-    """Return the plot of distinct-2 over the mean surprise of a token; "" without tokens.
+    """Return the plot of distinct-2 over the mean surprise of a token; "" for less than three texts.
 
     What is over four times as surprising as the median stands at the right border with an arrow: gibberish
     would press all others together.
     """
     numbered = [(n, one, -one.logprob / one.n_tokens) for n, one in enumerate(outcomes, 1) if one.tokens]
-    if not numbered:
+    if len({one.tokens for _, one, _ in numbered}) < 3:
         return ""
     border = 4 * median(surprise for _, _, surprise in numbered)
     across = _Axis.around([surprise for _, _, surprise in numbered if surprise <= border])
@@ -114,7 +117,7 @@ def scatter(outcomes: Sequence[Outcome]) -> str:
     label = "distinct-2 of each method over the mean surprise of its tokens; the table has the numbers"
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
-        f"{_axes(across, up)}{_marks(points)}{_labels(points)}</svg>"
+        f"{_axes(across, up)}{_labels(points)}{_marks(points)}</svg>"
     )
 
 
@@ -128,7 +131,7 @@ class _Axis(NamedTuple):
     @classmethod
     def around(cls, values: Sequence[float], most: float = math.inf) -> _Axis:
         """Return the axis that all ``values`` find room on; it ends at ``most``."""
-        width = max(max(values) - min(values), 0.05 * max(values), 1e-6)
+        width = max(max(values) - min(values), 0.2 * max(values), 1e-6)
         power = 10.0 ** math.floor(math.log10(width / 4))
         step = next(n * power for n in (1, 2, 5, 10) if n * power * 4 >= width * 0.999)
         low = math.floor(min(values) / step) * step
@@ -168,27 +171,34 @@ def _marks(points: Sequence[_Point]) -> str:
 
 
 def _labels(points: Sequence[_Point]) -> str:
-    """Write the numbers beside the points: where there is room, on the right if there is."""
+    """Write the numbers beside the points, or further away with a line to them where it is crowded."""
     boxes = [(one.x - 6, one.y - 6, one.x + 6, one.y + 6) for one in points]
     out = ""
     for one in _gathered(points):
         text = numbers_text(one.numbers) + " \u2192" * one.is_beyond
         width = 6.2 * len(text)
-        corners = [
-            (one.x + 8, one.y - 6),
-            (one.x - 8 - width, one.y - 6),
-            (one.x - width / 2, one.y - 19),
-            (one.x - width / 2, one.y + 8),
-            (one.x + 6, one.y - 16),
-            (one.x + 6, one.y + 5),
-        ]
-        tried = [(x, y, x + width, y + 12) for x, y in corners]
-        inside = [box for box in tried if box[0] > 0 and box[2] < _WIDTH] or tried[1:2]
-        free = [box for box in inside if not any(_meet(box, other) for other in boxes)]
-        box = (free or inside)[0]
+        near, far = _around(one, width, 7), _around(one, width, 22)
+        free = [box for box in near + far if _is_inside(box) and not any(_meet(box, b) for b in boxes)]
+        box = (free or [box for box in near if _is_inside(box)] or near)[0]
         boxes.append(box)
-        out += f'<text x="{box[0]:.1f}" y="{box[1] + 10:.1f}">{text}</text>'
+        if box in far:
+            end_x, end_y = min(max(one.x, box[0]), box[2]), min(max(one.y, box[1]), box[3])
+            out += f'<path class="lead" d="M{one.x:.1f} {one.y:.1f}L{end_x:.1f} {end_y:.1f}"/>'
+        out += f'<text x="{box[0]:.1f}" y="{box[3] - 2:.1f}">{text}</text>'
     return out
+
+
+def _around(one: _Point, width: float, gap: float) -> list[_Box]:
+    """The places for a label: right, left, above, below, then the corners."""
+    left, middle, right = one.x - gap - width, one.x - width / 2, one.x + gap
+    above, level, below = one.y - gap - 12, one.y - 6, one.y + gap
+    corners = [(right, level), (left, level), (middle, above), (middle, below)]
+    corners += [(right, above), (right, below), (left, above), (left, below)]
+    return [(x, y, x + width, y + 12) for x, y in corners]
+
+
+def _is_inside(box: _Box) -> bool:
+    return box[0] > _LEFT + 2 and box[2] < _WIDTH - 2 and box[1] > 16 and box[3] < _BOTTOM
 
 
 def _gathered(points: Sequence[_Point]) -> list[_Point]:
@@ -204,5 +214,5 @@ def _gathered(points: Sequence[_Point]) -> list[_Point]:
     return places
 
 
-def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+def _meet(a: _Box, b: _Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

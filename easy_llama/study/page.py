@@ -120,7 +120,7 @@ def _table(name: str, groups: Sequence[_Group]) -> str:
         for number, one in sorted((pair for group in groups for pair in group), key=lambda pair: pair[0])
     )
     return (
-        '<div class="wide" role="region" aria-label="figures" tabindex="0"><table><thead><tr>'
+        '<div class="wide" role="group" aria-label="figures" tabindex="0"><table><thead><tr>'
         f'<th scope="col">method</th>{heads}<th scope="col">tokens by probability</th></tr></thead>\n'
         f"<tbody>{rows}</tbody></table></div>"
         f"<details><summary>What the columns say</summary><dl>{hints}</dl></details>"
@@ -137,8 +137,8 @@ def _card(name: str, group: _Group) -> str:
     described = f"<small>{_data(outcome.description)}</small>" if len(group) == 1 else ""
     return (
         f'<article id="{name}"><ul>{labels}</ul>{described}'
-        f'<div class="text" role="region" aria-label="text" tabindex="0">{_tokens(outcome)}</div>'
-        f"<small>{_summary(outcome)}</small></article>"
+        f'<div class="text" role="group" aria-label="text {group[0][0]}" tabindex="0">'
+        f"{_tokens(outcome)}</div><small>{_summary(outcome)}</small></article>"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from shutil import get_terminal_size
 from typing import TextIO
 
 from ..tables import make_table, print_table, shortened
@@ -29,6 +30,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[Outcome], str]]] = {
     ),
     "tok/s": ("tokens per second", lambda one: _number(one.tokens_per_second, ".0f")),
 }
+_LEFT_OUT = ("dist-1", "dist-3", "tok/s")  # where a terminal is narrow
 COLUMNS = tuple(_COLUMNS)
 HINTS = {name: hint for name, (hint, _) in _COLUMNS.items()}
 
@@ -41,17 +43,13 @@ def cells(outcome: Outcome) -> list[str]:
 def print_rows(outcomes: Sequence[Outcome], file: TextIO | None = None) -> None:
     """Print the figures to ``file`` (standard output): a table in a terminal, else a line for each method.
 
-    In a line, columns are two spaces or more apart.
+    In a line, columns are two spaces or more apart. A terminal of less than 100 columns gets fewer figures.
     """
     out = sys.stdout if file is None else file
+    rows = [["method", *COLUMNS], *([shortened(one.label), *cells(one)] for one in outcomes)]
     if out is sys.stdout and out.isatty():
-        table = make_table("", "<method", *COLUMNS)
-        table.title = None
-        for outcome in outcomes:
-            table.add_row(shortened(outcome.label), *cells(outcome))
-        print_table(table)
+        _print_table(rows)
         return
-    rows = [["method", *COLUMNS], *([shortened(outcome.label), *cells(outcome)] for outcome in outcomes)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *rest in rows:
         numbers = (f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True))
@@ -59,5 +57,17 @@ def print_rows(outcomes: Sequence[Outcome], file: TextIO | None = None) -> None:
     out.flush()
 
 
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    narrow = get_terminal_size().columns < 100
+    places = [i for i, name in enumerate(rows[0]) if not (narrow and name in _LEFT_OUT)]
+    table = make_table("", *("<" * (i == 0) + rows[0][i] for i in places))
+    table.title, table.padding, table.pad_edge, table.show_edge = None, (0, 1, 0, 0), False, False
+    for row in rows[1:]:
+        table.add_row(*(row[i] for i in places))
+    print_table(table)
+
+
 def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else f"{value:{form}}".rstrip(".")
+    if value is None:
+        return "-"
+    return f"{value:.1e}" if abs(value) >= 1e5 else f"{value:{form}}".rstrip(".")

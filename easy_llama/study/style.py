@@ -23,7 +23,7 @@ LIGHT = {
 DARK = {
     "page": "#111317", "card": "#1a1d23", "ink": "#eceef2", "soft": "#a9b0bd", "line": "#3d434e",
     "link": "#8cc2ff",
-    "b0": "#1a1d23", "b1": "#372d14", "b2": "#553d0d", "b3": "#754a08", "b4": "#94520a", "b5": "#b0540f",
+    "b0": "#1a1d23", "b1": "#372d14", "b2": "#553d0d", "b3": "#6d4608", "b4": "#8a4b09", "b5": "#aa500e",
     "greedy": "#eceef2", "sampling": "#56b4e9", "temperature": "#e69f00", "nucleus": "#009e73",
     "beam": "#d55e00", "contrastive": "#cc79a7", "settings": "#f0e442",
 }  # fmt: skip
@@ -69,7 +69,7 @@ thead th{color:var(--soft);font-weight:600}
 th[scope=row],th:first-child{text-align:left;font-weight:400;position:sticky;left:0;background:var(--card)}
 .n{display:inline-block;min-width:1.4rem;color:var(--soft);text-align:right;margin-right:.35rem}
 .m{width:.85rem;height:.85rem;vertical-align:-.08rem;margin-right:.35rem;overflow:visible}
-.bar{width:6rem;height:.8rem;display:block;margin-left:auto}
+.bar{width:6rem;height:.8rem;display:block;margin-left:auto;outline:1px solid var(--soft)}
 .plot{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;align-items:flex-start;margin:.6rem 0}
 .plot>svg{flex:1 1 20rem;max-width:34rem;width:100%;height:auto;background:var(--card);
 border:1px solid var(--line);border-radius:.4rem}
@@ -79,7 +79,7 @@ svg text{fill:var(--ink);font:11px system-ui,sans-serif}
 svg .tick{fill:var(--soft)}
 .grid{stroke:var(--line);stroke-width:.6}
 .mark{stroke:var(--ink);stroke-width:1}
-.bar rect{stroke:var(--ink);stroke-width:.4}
+.lead{stroke:var(--soft);stroke-width:.7}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr));gap:.8rem;align-items:start}
 article{background:var(--card);border:1px solid var(--line);border-radius:.4rem;padding:.7rem .9rem}
 article ul{list-style:none;margin:0;padding:0;display:flex;flex-wrap:wrap;gap:0 .9rem;font-weight:600}
@@ -90,8 +90,9 @@ margin:.5rem 0;line-height:1.6}
 .text .e::before{content:"\\25AF"}
 .text span:hover{outline:2px solid var(--ink)}
 .text span:hover::after{content:attr(title);position:fixed;left:50%;bottom:.6rem;transform:translateX(-50%);
-max-width:94vw;padding:.35rem .8rem;border-radius:.4rem;background:var(--ink);color:var(--card);
-font:.95rem/1.4 ui-monospace,monospace;white-space:pre-wrap;text-align:center;pointer-events:none;z-index:9}
+width:max-content;max-width:94vw;padding:.35rem .8rem;border-radius:.4rem;background:var(--ink);
+color:var(--card);font:.95rem/1.4 ui-monospace,monospace;white-space:pre-wrap;
+text-align:center;pointer-events:none;z-index:9}
 :focus-visible{outline:3px solid var(--link);outline-offset:1px}
 """.replace("\n", "")
 
