@@ -52,7 +52,7 @@ def plain_loop(model: ez.Model) -> Iterator[int]:
     """The least that generates: decode and sample, nothing else."""
     engine = model.engine
     prefill(engine, model.tokenize(PROMPT))
-    chain = engine.picker(ez.samplers.DefaultSampling, 1)
+    chain: Any = engine.picker(ez.samplers.DefaultSampling, 1)
     context, put, struct = engine._context(), engine._one.put, engine._one.struct
     decode, sample = llama_engine._decode, llama_cpp.llama_sampler_sample
     start = position = len(engine.tokens)

@@ -52,7 +52,7 @@ def contenders(model: Any, prompt: torch.Tensor, n: int) -> tuple[dict[str, Run]
     def transformers_generate(**options: Any) -> Run:
         def run() -> int:
             with torch.inference_mode():
-                found = model.generate(
+                found: torch.Tensor = model.generate(
                     prompt,
                     attention_mask=torch.ones_like(prompt),
                     max_new_tokens=n,
@@ -85,10 +85,11 @@ def slow(model: Any, prompt: torch.Tensor, n: int) -> tuple[dict[str, Run], dict
         return sampling, searching
     n_prompt = prompt.shape[1]
 
-    def run(sample: Callable[..., torch.Tensor], max_length: int) -> int:
+    def run(sample: Any, max_length: int) -> int:
         model.config.eos_token_id = -1  # it compares with an int
         try:
-            return int(sample(model, prompt, max_length=max_length).shape[-1]) - n_prompt
+            n: int = sample(model, prompt, max_length=max_length).shape[-1] - n_prompt
+            return n
         finally:
             model.config.eos_token_id = None
 

@@ -25,6 +25,7 @@ from .errors import EasyLlamaError
 from .model import Model
 from .providers import LlamacppProvider
 from .samplers import SamplerSettings
+from .study import Study, compare
 from .thread import Thread
 from .token_samplers import (
     AntiSlopSampler,
@@ -58,6 +59,7 @@ __all__ = [
     "ReplaceStrategy",
     "SamplerSettings",
     "Strategy",
+    "Study",
     "TemperatureSampler",
     "Thread",
     "TokenSampler",
@@ -66,6 +68,7 @@ __all__ = [
     "TransformersProvider",
     "XTCSampler",
     "__version__",
+    "compare",
     "decoding",
     "errors",
     "formats",

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import click
 
 from . import __version__, cli_tools, formats
+from .cli_compare import compare
 from .cli_flags import ban_option, banning, load_model, loading_options, model_options, sampler_options
 from .decoding import Strategy
 from .errors import EasyLlamaError, PromptError
@@ -40,7 +41,7 @@ def cli(context: click.Context, debug: bool) -> None:
         context.invoke(chat)
 
 
-for _command in (cli_tools.candidates, cli_tools.explain, cli_tools.guide, cli_tools.info):
+for _command in (cli_tools.candidates, compare, cli_tools.explain, cli_tools.guide, cli_tools.info):
     cli.add_command(_command)
 
 

@@ -117,7 +117,9 @@ def test_what_a_model_writes_is_data_in_the_report(tmp_path: Path) -> None:
     page = path.read_text(encoding="utf-8")
     read = check_page(page)
     different = list({(one.tokens, one.finish_reason): one for one in study}.values())
-    assert read.texts == [one.text.translate({0: "\u2400", 27: "\u241b"}) for one in different]
+    assert read.texts == [
+        one.text.translate({0: "\u2400", 27: "\u241b", 0x202E: "\ufffd"}) for one in different
+    ]
     assert read.prompts == [prompt]
     assert len(read.titles) == sum(one.n_tokens for one in different)
     assert "<script" not in page

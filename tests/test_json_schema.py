@@ -129,7 +129,7 @@ SCHEMAS: dict[str, Any] = {
     },
     "enum beside types": {"type": ["string", "null"], "enum": ["long enough", None, 3, True]},
     "required elsewhere": {"type": "object", "required": ["a"], "additionalProperties": {"type": "boolean"}},
-    "pattern": {"type": "string", "pattern": r"^\d{3}-[a-z\w.]+\.(com|org)$"},
+    "pattern": {"type": "string", "pattern": r"^\d{3}-[a-z\w.]{1,8}\.(com|org)$"},
     "pattern without anchors": {"type": "string", "pattern": "a|b"},
     "printable": {"type": "string", "pattern": "^[ -~]{1,20}$"},
     "date-time": {"type": "string", "format": "date-time"},
@@ -272,10 +272,11 @@ VALUES: list[Any] = [
 def test_values_are_accepted_exactly_if_they_fit(name: str, model: ez.Model) -> None:
     schema = SCHEMAS[name]
     for value in VALUES:
-        # an object with properties has no others and keeps their order: not more than the values here ask for
-        expected = fits(value, schema, schema) and not (name == "optional" and set(value) - set("abcd"))
-        if expected and name == "any of beside" and set(value) - set("ab"):
-            expected = False
+        expected = fits(value, schema, schema)
+        if isinstance(value, str) and "pattern" in schema and re.search(r"[\"\\\n]", value):
+            expected = False  # no pattern lets these in
+        if isinstance(value, dict) and "anyOf" in schema and set(value) - set(schema["properties"]):
+            expected = False  # an object with properties has no others
         text = json.dumps(value, ensure_ascii=False)
         assert accepted(model, grammar_of(name), text) == expected, text
 
@@ -402,7 +403,7 @@ def cyclic() -> Any:
             },
             "elements",
         ),
-        ({"type": "object", "properties": {f"{i:0200}": {} for i in range(900)}}, "characters"),
+        ({"type": "object", "properties": {f"{i:0200}": {} for i in range(300)}}, "characters"),
         ({"$ref": "https://example.com/schema.json"}, "only places within it"),
         ({"$ref": "other.json#/a"}, "only places within it"),
         ({"$ref": 5}, "only places within it"),
@@ -421,11 +422,11 @@ def cyclic() -> Any:
         ({"pattern": "^a{0,99999}$"}, "at most 2,000"),
         ({"pattern": "^[z-a]$"}, "from a lower to a higher"),
         ({"pattern": "^[a$"}, "] is missing"),
-        ({"pattern": "^(a$"}, "can't be"),
-        ({"pattern": "^a)$"}, "can't be"),
+        ({"pattern": "^(a$"}, r"as many \( as \)"),
+        ({"pattern": "^a)(b$"}, r"as many \( as \)"),
         ({"pattern": "^*$"}, "can't be"),
         ({"pattern": "a^b"}, "only at the end"),
-        ({"pattern": "^(a*)*$"}, "can't be used"),
+        ({"pattern": "^(a| )*( |b)*( |c)*( |d)*( |e)*$"}, "can't be used.*very many ways"),
         (
             {
                 "$ref": "#/$defs/E",

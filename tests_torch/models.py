@@ -68,6 +68,11 @@ def lfm2() -> Any:
     return _make("Lfm2", full_attn_idxs=[1], **_ATTENTION)
 
 
+def minimax() -> Any:
+    """Linear attention beside keys and values. Its cache's ``reorder_cache`` forgets the first of these."""
+    return _make("MiniMax", num_local_experts=2, num_experts_per_tok=2, block_size=4, **_ATTENTION)
+
+
 class PlainModule(torch.nn.Module):
     """The least that is asked for: logits, and no cache."""
 
@@ -84,6 +89,15 @@ class PlainModule(torch.nn.Module):
         self.shapes.append(tuple(input_ids.shape))
         mixed, _ = self.mix(self.embedding(input_ids))
         return SimpleNamespace(logits=self.output(self.dropout(mixed)) * 5)
+
+
+class HiddenModule(PlainModule):
+    """Hidden states, but no cache."""
+
+    def forward(self, input_ids: torch.Tensor, output_hidden_states: bool = False) -> Any:
+        mixed, _ = self.mix(self.embedding(input_ids))
+        states = (mixed,) if output_hidden_states else None
+        return SimpleNamespace(logits=self.output(mixed) * 5, hidden_states=states)
 
 
 class Wrapper:

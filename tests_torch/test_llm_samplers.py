@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,7 +50,11 @@ def plain(eos: Any = 0) -> Any:
     return model
 
 
-MODELS = {"hugging face": llama, "custom module": plain, "wrapped": lambda: Wrapped(llama(), 0)}
+MODELS: dict[str, Callable[[], Any]] = {
+    "hugging face": llama,
+    "custom module": plain,
+    "wrapped": lambda: Wrapped(llama(), 0),
+}
 
 
 @pytest.mark.parametrize("kind", MODELS)

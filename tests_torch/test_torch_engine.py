@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from easy_llama.decoding.beam import BeamSearch
 from easy_llama.engine import Engine, HiddenEngine, extend_all, prefill
 from easy_llama.engines.pytorch import TorchEngine, end_tokens_of
+from easy_llama.engines.pytorch_cache import Held, Part, gather
 from easy_llama.errors import (
     EasyLlamaWarning,
     EngineError,
@@ -30,6 +33,7 @@ from .models import (
     N_CTX,
     N_VOCAB,
     Counting,
+    HiddenModule,
     PlainModule,
     Wrapper,
     gemma,
@@ -37,6 +41,7 @@ from .models import (
     lfm2,
     llama,
     mamba,
+    minimax,
     mistral,
     reference,
     right,
@@ -71,7 +76,7 @@ class TestModelsWithKeysAndValues(EngineSuite, CachedEngineSuite, HiddenEngineSu
 
 
 class TestModelsWithOtherStates(EngineSuite, HiddenEngineSuite):
-    @pytest.fixture(params=[gemma, mamba, lfm2])
+    @pytest.fixture(params=[gemma, mamba, lfm2, minimax])
     def engine(self, request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield from opened(request.param)
 
@@ -86,7 +91,7 @@ class TestModelsWithoutMore(EngineSuite):
 
 MODELS = {
     make.__name__: make()
-    for make in (llama, gpt2, mistral, gemma, mamba, lfm2, PlainModule, Counting)
+    for make in (llama, gpt2, mistral, gemma, mamba, lfm2, minimax, PlainModule, Counting)
 }  # fmt: skip
 TOKEN = st.integers(0, N_VOCAB - 1)
 CALL = st.one_of(
@@ -152,7 +157,7 @@ def test_forks_are_evaluated_in_one_call_in_any_order() -> None:
     assert root.n_evaluated == len(PROMPT) + 16
 
 
-@pytest.mark.parametrize("make", [llama, gemma, mamba])
+@pytest.mark.parametrize("make", [llama, gemma, mamba, minimax])
 def test_forks_that_are_left_behind_keep_their_rows(make: Callable[[], Any]) -> None:
     model = make()
     root = TorchEngine(model)
@@ -222,6 +227,39 @@ def test_models_without_a_cache_take_forks_of_one_length_in_one_call() -> None:
     assert root.n_evaluated == 4 + 15 + 15
 
 
+def test_a_model_for_one_sequence_at_a_time_gets_forks_one_by_one() -> None:
+    model = Wrapper(PlainModule())
+    root = TorchEngine(model)
+    root.extend(PROMPT)
+    forks = [root.fork() for _ in range(3)]
+    for fork, logits in zip(forks, extend_all(forks, [1, 2, 3]), strict=True):
+        assert right(fork, model.inside, logits)
+
+
+def test_keys_that_do_not_fill_their_places_are_not_put_together() -> None:
+    def held(n_keys: int) -> Held:
+        layers = [SimpleNamespace(keys=torch.ones(1, 2, n_keys, 4))]
+        return Held(SimpleNamespace(layers=layers), length=5)
+
+    for n_keys, together in ((5, True), (3, False)):
+        parts = [Part(held(n_keys), 0, 5), Part(held(n_keys), 0, 4)]
+        assert (gather(parts, consume=False, may_pad=True, row_method=None) is not None) is together
+
+
+def test_an_emptied_engine_frees_its_cache() -> None:
+    model = llama()
+    caches: list[weakref.ref[Any]] = []
+    model.register_forward_hook(
+        lambda _model, _inputs, output: caches.append(weakref.ref(output.past_key_values))
+    )
+    engine = TorchEngine(model)
+    engine.extend(PROMPT)
+    assert caches[-1]() is not None
+    engine.rollback(0)
+    gc.collect()
+    assert [cache() for cache in caches] == [None] * len(caches)
+
+
 def test_only_the_last_logits_of_a_prompt_are_computed() -> None:
     model = llama()
     shapes = Shapes(model)
@@ -277,6 +315,34 @@ def test_an_interrupted_call_leaves_the_tokens_that_were_there() -> None:
 
 
 # --- hidden states ---------------------------------------------------------------------------------------
+
+
+class TestHiddenStatesWithoutACache(HiddenEngineSuite):
+    @pytest.fixture
+    def engine(self) -> Iterator[Engine]:
+        yield from opened(HiddenModule)
+
+    def test_what_was_looked_at_and_taken_is_as_if_evaluated(self, engine: Engine) -> None:
+        """The suite counts as if there was a cache."""
+        assert isinstance(engine, HiddenEngine)
+        engine.extend_hidden(PROMPT)
+        logits, states = engine.look_ahead([4, 6])
+        engine.take(1)
+        assert np.array_equal(engine.hidden[-1], states[1])
+        assert np.allclose(prefill(engine, [*PROMPT, 6]), logits[1], atol=1e-4)
+
+
+def test_hidden_states_behind_a_gap_are_not_kept() -> None:
+    engine = TorchEngine(llama())
+    assert isinstance(engine, HiddenEngine)
+    engine.extend_hidden(PROMPT)
+    before = engine.hidden.copy()
+    engine.extend([1])
+    engine.extend_hidden([2, 3])
+    assert np.array_equal(engine.hidden, before)
+    engine.rollback(len(PROMPT))
+    engine.extend_hidden([2, 3])
+    assert len(engine.hidden) == len(PROMPT) + 2
 
 
 @pytest.mark.parametrize("make", [llama, gpt2, gemma, mamba])

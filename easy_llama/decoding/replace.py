@@ -281,7 +281,9 @@ class ReplaceStrategy(Strategy):
             return len(new)
         banned = None if self.replace else new[start]
         if banned is not None and any(e.start == start and e.tokens == tokens for e in self._edits):
-            start += len(tokens)  # the model wrote it behind what was left once before
+            # it was left like this before, and the model goes round in a circle: what it goes on with is banned
+            if len(new) > start + len(tokens) and tuple(new[start : start + len(tokens)]) == tokens:
+                start += len(tokens)
             tokens, banned = (), new[start]
         self._edits.append(_Edit(start, tokens, n_before + len(written) if tokens else 0, banned))
         self.note(Rewind(start, text, f"{match.phrase!r} becomes {self.replace!r}"))

@@ -58,7 +58,8 @@ class _Reader:
         raise SettingsError(f"the JSON schema's pattern {self.pattern!r} can't be used: {fault}")
 
     def read(self) -> str:
-        out = []
+        out: list[str] = []
+        depth = 0
         while self.at < self.end:
             char = self.pattern[self.at]
             quantifier = _QUANTIFIER.match(self.pattern, self.at, self.end)
@@ -76,6 +77,9 @@ class _Reader:
                 self.fail("^ may only stand at the beginning and $ only at the end")
             else:
                 out.append(self.allowed(self.one()))
+            depth += (out[-1] == "(") - (out[-1] == ")")
+            if depth < 0 or (depth and self.at >= self.end):
+                self.fail("there must be as many ( as ), in the right order")
         return "".join(out)
 
     def quantifier(self, match: re.Match[str]) -> str:

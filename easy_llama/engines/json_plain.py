@@ -143,7 +143,8 @@ class _Rewriter:
         return {"enum": fitting}
 
     def of_type(self, node: _Schema, depth: int) -> _Schema:
-        kind = node.get("type") or next((k for k, words in _KEYWORDS.items() if words & set(node)), None)
+        kind = next((k for k, words in _KEYWORDS.items() if words & set(node)), None)
+        kind = node.get("type", kind)
         if kind is not None and (not isinstance(kind, str) or kind not in _KEYWORDS):
             raise SettingsError(f"the JSON schema has the type {kind!r}; there are {', '.join(_KEYWORDS)}")
         unknown = set(node) - _ALL_KEYWORDS - {"type"}

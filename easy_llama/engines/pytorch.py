@@ -215,12 +215,18 @@ class TorchEngine:
             [member._part() for member in members],
             consume=owners <= set(members),
             may_pad=self._model.may_pad,
+            row_method=self._model.row_method,
         )
 
     def _ready(self) -> Held:
         """Return a cache of exactly the tokens held, in one row, that nobody else uses."""
         self._restore()
-        held = gather([self._part()], consume=self._held.owners <= {self}, may_pad=False)
+        held = gather(
+            [self._part()],
+            consume=self._held.owners <= {self},
+            may_pad=False,
+            row_method=self._model.row_method,
+        )
         if held is None:  # the cache could not be cut
             self._hold(Held())
             self._restore()

@@ -1,7 +1,7 @@
 """Held: the cache of one model call, for one row or several, and what engines do with it.
 
-Works on whatever the model returned as its cache. Needed of it are ``crop(-n)`` to forget tokens and
-``reorder_cache(rows)`` to choose rows, as transformers' caches have them; without them a cache is copied
+Works on whatever the model returned as its cache. ``crop(-n)`` forgets tokens, ``reorder_cache`` or
+``batch_select_indices`` chooses rows, as transformers' caches have them; without them a cache is copied
 whole and never cut. Only caches of plain keys and values are put together from several.
 """
 
@@ -15,7 +15,7 @@ from weakref import WeakSet
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Held", "Part", "continues_safely", "gather"]
+__all__ = ["Held", "Part", "choose_rows", "gather", "is_safe"]
 
 _PLAIN = {"keys", "values"}
 _SLIDING = _PLAIN | {"_sliding_window_tensor"}  # a constant beside keys and values that lie in a window
@@ -32,19 +32,17 @@ class Held:
         self.cache, self.length, self.pads = cache, length, list(pads)
         self.owners: WeakSet[object] = WeakSet()
 
-    def choose(self, rows: list[int], length: int) -> bool:
+    def choose(self, rows: list[int], length: int, row_method: str | None) -> bool:
         """Make it hold these rows, cut to ``length`` places; False (and no cache) where it can't be done."""
         if length < self.length and not _crop(self.cache, self.length - length):
             self.cache = None
             return False
         self.length = length
         if rows != list(range(len(self.pads))):
-            import torch
-
-            if not hasattr(self.cache, "reorder_cache"):
+            if row_method is None:
                 self.cache = None
                 return False
-            self.cache.reorder_cache(torch.tensor(rows))
+            choose_rows(self.cache, rows, row_method)
             self.pads = [self.pads[row] for row in rows]
         return True
 
@@ -62,32 +60,41 @@ class Part(NamedTuple):
         return self.held.pads[self.row] + self.n
 
 
-def gather(parts: Sequence[Part], *, consume: bool, may_pad: bool) -> Held | None:
+def gather(parts: Sequence[Part], *, consume: bool, may_pad: bool, row_method: str | None) -> Held | None:
     """Return a cache with one row for each part, or None where these can't stand in one.
 
     ``consume``: nobody else needs the parts' caches, so they may be changed. ``may_pad``: the model takes
-    padded rows. The common case, all rows of one cache in their order, costs nothing.
+    padded rows. ``row_method``: see ``choose_rows``; None where no method of the cache can be trusted.
+    The common case, all rows of one cache in their order, costs nothing.
     """
     held, end = parts[0].held, parts[0].end
     rows = [part.row for part in parts]
     one_cache = all(part.held is held and part.end == end for part in parts)
     if one_cache and consume and (may_pad or not any(held.pads)):
-        return held if held.choose(rows, end) else None
+        return held if held.choose(rows, end, row_method) else None
     if all(_is_plain(part.held) for part in parts) and (may_pad or len({part.n for part in parts}) == 1):
         return _stack(parts)
     if not one_cache:
         return None
     copied = Held(copy.deepcopy(held.cache), held.length, held.pads)
-    return copied if copied.choose(rows, end) else None
+    return copied if copied.choose(rows, end, row_method) else None
 
 
-def continues_safely(cache: Any) -> bool:
-    """Whether the cache is keys and values only, which several tokens can follow at once.
+def choose_rows(cache: Any, rows: Sequence[int], method: str) -> None:
+    """Make ``cache`` hold these of its rows, by ``reorder_cache`` or ``batch_select_indices``."""
+    import torch
 
-    Some models with other states (Mamba) give wrong results then, without an error.
+    getattr(cache, method)(torch.tensor(rows))
+
+
+def is_safe(cache: Any) -> bool:
+    """Whether the cache is keys and values only: several tokens can follow it at once, rows can be chosen.
+
+    With other states either may give wrong results without an error: Mamba forgets its state before
+    several tokens, MiniMax's cache reorders only some of its layers (both in transformers 5).
     """
     layers = getattr(cache, "layers", None)
-    if not isinstance(layers, list) or _tensor_names(cache, "layers"):
+    if not isinstance(layers, list) or _tensor_names(cache, "layers") or not hasattr(cache, "reorder_cache"):
         return False
     return all(_tensor_names(layer) <= _SLIDING for layer in layers)
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EngineError, MissingExtraError, SettingsError
-from .pytorch_cache import continues_safely
+from .pytorch_cache import choose_rows, is_safe
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Output", "TorchModel", "end_tokens_of", "import_torch", "to_numpy"]
 
 _CACHE_NAMES = ("past_key_values", "cache_params")
+_ROW_METHODS = ("reorder_cache", "batch_select_indices")
 _N_TRIED = 4  # tokens before and after the cut that the trial of a cache makes
 
 
@@ -39,7 +40,8 @@ class Output(NamedTuple):
 
 class TorchModel:
     """A model with its abilities: ``n_vocab``, ``n_positions`` (None if unknown), ``has_cache``,
-    ``has_hidden``, ``may_pad``. ``n_evaluated`` counts the tokens put through it, rows times tokens.
+    ``has_hidden``, ``may_pad`` (rows of different lengths), ``row_method`` (chooses rows of the cache, None
+    where none does). ``n_evaluated`` counts the tokens put through it, rows times tokens.
 
     Modules are in evaluation mode during calls; when the last user is gone they are as they were.
     """
@@ -145,7 +147,7 @@ class TorchModel:
         self.has_hidden = any_name or "output_hidden_states" in names
 
     def _try(self) -> None:
-        """Call the model on one token, and where the cache is no plain one, see whether it can be cut."""
+        """Call the model on one token and look at what it returns."""
         output = self._first_output()
         logits: Any = getattr(output, "logits", None)
         if getattr(logits, "ndim", None) != 3:
@@ -164,7 +166,7 @@ class TorchModel:
         self.has_cache = cache is not None
         if not self.has_cache and "use_cache" in self._arguments:
             self._arguments["use_cache"] = False
-        self._continues_at_once = cache is None or continues_safely(cache) or self._can_continue()
+        self._try_cache(cache)
 
     def _first_output(self) -> Any:
         extra = {"output_hidden_states": True} if self.has_hidden else {}
@@ -183,17 +185,41 @@ class TorchModel:
                 "give the device that all of it is on as device="
             ) from error
 
-    def _can_continue(self) -> bool:
-        """Whether several tokens after a cache give what the whole sequence gives."""
+    def _try_cache(self, cache: Any) -> None:
+        """Find out what can be done with the cache; one of keys and values only needs no trial."""
+        self._continues_at_once = True
+        self.row_method: str | None = None
+        if cache is None:
+            return
+        if is_safe(cache):
+            self.row_method = _ROW_METHODS[0]
+            return
         n = min(_N_TRIED, (self.n_positions or _N_TRIED * 2) // 2)
         tokens = [i % self.n_vocab for i in range(2 * n)]
-        whole = self._run([tokens], None, False, 0, ()).logits.double()
-        cache = self._run([tokens[:n]], None, False, 0, ()).cache
+        self._continues_at_once = self._is_right(tokens[:n], [0], tokens[n:])
+        for method in _ROW_METHODS:
+            if self._is_right(tokens[:n], [1, 0, 1], tokens[n : n + 1], method):
+                self.row_method = method
+                return
+
+    def _is_right(
+        self, tokens: list[int], rows: list[int], following: list[int], row_method: str | None = None
+    ) -> bool:
+        """Whether ``following`` after some rows of a cache gives what the whole sequences give.
+
+        The cache's rows are ``tokens`` and ``tokens`` backwards.
+        """
+        before = [tokens, tokens[::-1]][: max(rows) + 1]
         try:
-            output = self._run([tokens[n:]], cache, False, n, ())
-        except Exception:  # whatever a foreign model raises, it says no
+            output = self._run([before[row] + following for row in rows], None, False, 0, ())
+            whole = output.logits.double()
+            cache = self._run(before, None, False, 0, ()).cache
+            if row_method is not None:
+                choose_rows(cache, rows, row_method)
+            output = self._run([following] * len(rows), cache, False, len(tokens), ())
+            apart: float = (output.logits.double() - whole).abs().max().item()
+        except Exception:  # whatever a foreign model or cache raises, it says no
             return False
-        apart: float = (output.logits.double() - whole).abs().max().item()
         spread: float = (whole.max() - whole.min()).item()
         rounding: float = self._torch.finfo(output.logits.dtype).eps ** 0.5
         return apart <= rounding * spread
@@ -203,9 +229,7 @@ class TorchModel:
     def user(self, engine: object) -> weakref.finalize[..., Any]:
         """Count ``engine`` as a user, until the function returned is called or the engine is gone."""
         self._n_users += 1
-        release = weakref.finalize(engine, self._release)
-        release.atexit = False
-        return release
+        return weakref.finalize(engine, self._release)
 
     def _release(self) -> None:
         self._n_users -= 1

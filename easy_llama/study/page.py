@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..tables import shortened
 from .chart import MARKERS, band_text, bar, marker, scatter
 from .outcome import Outcome
 from .rows import COLUMNS, HINTS, cells
@@ -25,7 +26,8 @@ __all__ = ["html_of", "write_html"]
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
-_CONTROLS |= dict.fromkeys(range(128, 160), 0xFFFD)
+# of the rest, those that turn the direction of the text around could make it read as what it is not
+_CONTROLS |= dict.fromkeys([*range(128, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 _TITLE = "Decoding methods compared"
 
 _Group = list[tuple[int, Outcome]]
@@ -167,7 +169,7 @@ def _summary(outcome: Outcome) -> str:
     if outcome.perplexity is not None:
         parts.insert(1, f"perplexity {outcome.perplexity:.3g}")
     if outcome.longest_repeat > 1:
-        parts.append(f"longest repetition: {_data(repr(outcome.repeated_text))}")
+        parts.append(f"longest repetition: {_data(shortened(repr(outcome.repeated_text)))}")
     return ", ".join(parts)
 
 

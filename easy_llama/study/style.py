@@ -40,7 +40,8 @@ def _variables(colours: dict[str, str]) -> str:
 
 _RULES = """
 *{box-sizing:border-box}
-body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
+body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,sans-serif;
+overflow-wrap:anywhere}
 main{max-width:84rem;margin:0 auto;padding:1rem 1rem 5rem}
 h1{font-size:1.6rem;line-height:1.2;margin:.6rem 0 .2rem}
 h2{font-size:1.25rem;margin:2.6rem 0 .4rem}
@@ -58,7 +59,7 @@ summary{cursor:pointer}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem .9rem;margin:.4rem 0;font-size:.86rem}
 dt{font-weight:600}
 dd{margin:0}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--card);border:1px solid var(--line);
+pre{white-space:pre-wrap;background:var(--card);border:1px solid var(--line);
 border-radius:.4rem;padding:.7rem .9rem;margin:.4rem 0;font:.86rem/1.5 ui-monospace,monospace;
 unicode-bidi:isolate}
 .wide{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:.4rem;margin:.8rem 0}
@@ -84,7 +85,7 @@ svg .tick{fill:var(--soft)}
 article{background:var(--card);border:1px solid var(--line);border-radius:.4rem;padding:.7rem .9rem}
 article ul{list-style:none;margin:0;padding:0;display:flex;flex-wrap:wrap;gap:0 .9rem;font-weight:600}
 article .n{min-width:0}
-.text{white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate;max-height:24rem;overflow-y:auto;
+.text{white-space:pre-wrap;unicode-bidi:isolate;max-height:24rem;overflow-y:auto;
 margin:.5rem 0;line-height:1.6}
 .text span{border-radius:.15rem}
 .text .e::before{content:"\\25AF"}
