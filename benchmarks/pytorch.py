@@ -52,14 +52,15 @@ def contenders(model: Any, prompt: torch.Tensor, n: int) -> tuple[dict[str, Run]
     def transformers_generate(**options: Any) -> Run:
         def run() -> int:
             with torch.inference_mode():
-                found: torch.Tensor = model.generate(
+                found = model.generate(
                     prompt,
                     attention_mask=torch.ones_like(prompt),
                     max_new_tokens=n,
                     pad_token_id=0,
                     **options,
                 )
-            return int(found.shape[1]) - prompt.shape[1]
+            n_new: int = found.shape[1] - prompt.shape[1]
+            return n_new
 
         return run
 

@@ -207,6 +207,7 @@ def _continue(
     model: Model, prompt: str, stops: list[str], sampler: SamplerSettings, strategy: Strategy | None
 ) -> None:
     """Print the prompt and what follows it; Ctrl-C ends this text only."""
+    model.generation(prompt, stops, sampler, strategy=strategy)  # says what is wrong before a word is printed
     click.echo(prompt, nl=False)
     try:
         model.stream_print(prompt, stops=stops, sampler=sampler, strategy=strategy)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .draws import DrawRule
 from .engine import Logits, Step
+from .errors import NoTokenLeft
 from .steps import probabilities
 
-__all__ = ["StepReport", "explain_steps"]
+__all__ = ["StepReport", "explain_steps", "first_draw"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,14 @@ def explain_steps(
     return reports
 
 
+def first_draw(rule: DrawRule) -> Step:
+    """Return what mirostat or adaptive-p does to the distribution at the beginning of a text, as a step."""
+    return lambda tokens, logits: rule.shape(logits, rule.start())
+
+
 def _report(name: str, logits: Logits, favourite: int, text_of: Callable[[int], str]) -> StepReport:
+    if not logits.max() > -np.inf:
+        raise NoTokenLeft(f"no token is left after the step {name}; ban fewer tokens")
     chances = probabilities(logits).astype(np.float64)
     alive = chances[np.isfinite(logits)]
     positive = alive[alive > 0]

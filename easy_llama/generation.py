@@ -9,6 +9,7 @@ from itertools import chain, islice
 from time import perf_counter
 from typing import Protocol
 
+from .decoding import Sampling
 from .engine import Decoder, Engine, common_prefix
 from .stats import Stats
 from .text import StopFinder, text_pieces
@@ -86,10 +87,13 @@ class Generation:
         try:
             return list(islice(tokens, 1))
         finally:
+            evaluated = self._engine.n_evaluated - before
+            if not isinstance(self._decoder, Sampling):  # others evaluate more before they show a token
+                evaluated = min(evaluated, len(self._prompt) - held)
             self.stats = replace(
                 self.stats,
                 reused=held,
-                evaluated=self._engine.n_evaluated - before,
+                evaluated=evaluated,
                 prompt_seconds=perf_counter() - start,
             )
 

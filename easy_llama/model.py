@@ -23,7 +23,7 @@ from .errors import (
     PromptError,
     SettingsError,
 )
-from .explain import StepReport, explain_steps
+from .explain import StepReport, explain_steps, first_draw
 from .generation import Generation
 from .loaded import BUNDLED_MODEL, LoadedModel
 from .samplers import DefaultSampling, SamplerSettings, SimpleSampling
@@ -234,11 +234,14 @@ class Model(LoadedModel):
         by default. Of ``sampler`` the logit bias, the penalties and ``max_len_tokens`` count. The beams share
         the context, which holds once what they have in common; where it is full the search ends.
         """
+        if not isinstance(sampler, SamplerSettings):
+            raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}")
         settings = replace(
             sampler, num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping
         )
         n = num_beams if num_return_sequences is None else num_return_sequences
         decoder = replace(beam_search_of(settings, self.tokenizer), num_return_sequences=n)
+        decoder_for(settings, 0, self.tokenizer)  # refuses what does not go together with a search
         tokens, limit = self._prompt_and_limit(prompt, settings)
         engine, end_tokens = self.engine, self.tokenizer.end_tokens
         with self._counted(tokens):
@@ -292,12 +295,19 @@ class Model(LoadedModel):
     def explain(self, prompt: Prompt, sampler: SamplerSettings = DefaultSampling) -> list[StepReport]:
         """Return what each step of ``sampler`` does to the distribution of the next token.
 
-        The first report is the model's own distribution, the last one what is drawn from.
+        The first report is the model's own distribution, the last one what is drawn from; for mirostat and
+        adaptive-p as at the beginning of a text. NoTokenLeft where a step removes every token.
         """
         if not isinstance(sampler, SamplerSettings):
             raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}")
+        from .engines.llama_picker import grammar_step
+
         tokens, named = prompt_tokens(self, prompt), sampler.named_steps(self.tokenizer)
-        text_of = self.vocab.__getitem__
+        if sampler.is_constrained:
+            named.insert(0, ("grammar", grammar_step(self.engine, sampler)))
+        rule, text_of = sampler.draw_rule(), self.vocab.__getitem__
+        if rule is not None:
+            named.append(("mirostat" if sampler.mirostat else "adaptive_p", first_draw(rule)))
         return list(self._logits(tokens, lambda logits: explain_steps(tokens, logits, named, text_of)))
 
     def _logits(self, prompt: Prompt, use: Any = lambda logits: None) -> Any:

@@ -33,6 +33,8 @@ class LlamacppProvider:
 
         if not isinstance(llama, Llama):
             raise SettingsError(f"llama must be a llama_cpp.Llama; got {type(llama).__name__}")
+        if llama.model_params.vocab_only:
+            raise SettingsError("this Llama was loaded with vocab_only=True and has no weights; leave it out")
         if llama._ctx.ctx is None:
             raise ModelUnloadedException("this Llama is closed; load it again")
         self.engine = LlamaEngine(llama)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from .decoding import Strategy
+from .decoding import Strategy, room_for
 from .errors import ExceededContextLengthException, PromptError, SettingsError
 from .formats import Format
 from .generation import Generation
@@ -250,7 +250,7 @@ class Thread:
 
         if not isinstance(self.sampler, SamplerSettings):
             raise SettingsError(f"sampler must be a SamplerSettings; got {type(self.sampler).__name__}")
-        n_ctx = self.model.context_length
+        n_ctx = room_for(self.sampler, self.model.context_length, 0)
         usable = usable_tokens(n_ctx, self.sampler.max_len_tokens)
         before = tokens()
         if len(before) <= usable:

@@ -68,7 +68,8 @@ def run(provider: Provider, name: str, max_len_tokens: int, seed: int) -> dict[s
             provider, prompt, METHODS, max_len_tokens=max_len_tokens, seed=seed, end_tokens=ends,
             progress=lambda label: print(f"{label} ...", file=sys.stderr),
         )  # fmt: skip
-        studies[f"{title}: {name}"] = replace(study, model=name)
+        is_named = isinstance(provider, ez.Model)
+        studies[f"{title}: {name}"] = study if is_named else replace(study, model=name)
         print(f"\n{title}: {name}")
         study.table()
     return studies

@@ -370,8 +370,11 @@ def test_a_model_that_is_gone_is_an_error_not_a_crash() -> None:
     view = engine.extend([1, 2]).copy()
     chain = LlamaChain(engine, EVERYTHING, 1)
     model.unload()
-    for use in (lambda: chain([], view), lambda: LlamaChain(engine, EVERYTHING, 1)):
+    for use in (
+        lambda: chain([], view),
+        lambda: chain.rewind([1], 1),
+        lambda: LlamaChain(engine, EVERYTHING, 1),
+    ):
         with pytest.raises(ModelUnloadedException):
             use()
-    chain.rewind([1], 1)
     chain.close()

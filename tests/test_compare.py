@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import doctest
 import io
 import json
 import math
 import re
 import sys
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,7 +33,7 @@ from easy_llama.errors import (
 )
 from easy_llama.samplers import SimpleSampling
 from easy_llama.steps import probabilities, temperature
-from easy_llama.study import Outcome, Study, compare
+from easy_llama.study import Outcome, Study, chart, compare, measures, writing
 from easy_llama.study.measures import (
     distinct,
     find_json,
@@ -156,6 +159,14 @@ def test_nucleus_drops_the_token_that_crosses_p() -> None:
         assert np.flatnonzero(np.isfinite(nucleus(p)([], logits))).tolist() == kept
 
 
+def test_in_nucleus_the_temperature_comes_first() -> None:
+    """Of 0.28, 0.2, ... the first two are below 0.5; squared (temperature 0.5) only the first is."""
+    provider = table_of(PieceTokenizer(list("abcd")), [0.28, 0.2, 0.19, 0.17, 0.16])
+    study = compare(provider, "a", ["nucleus"], max_len_tokens=60)
+    assert set(study["nucleus 0.5, temp 0.5"].text) == {"a"}
+    assert set(study["nucleus 0.5, temp 1"].text) == {"a", "b"}
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_nearly_no_temperature_is_greedy(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -194,6 +205,13 @@ def test_greedy_to_the_end_token_by_hand() -> None:
     assert (one.finish_reason, one.n_tokens, one.seed) == ("stop", 2, None)
     assert one.seconds > 0
     assert one.tokens_per_second == pytest.approx(2 / one.seconds)
+
+
+def test_seconds_are_without_the_judging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is read at the beginning, at the end, and around each of three judgements."""
+    monkeypatch.setattr(writing, "perf_counter", count().__next__)
+    [one] = compare(chain(), "a", ["greedy"])
+    assert one.seconds == 7 - 3
 
 
 def test_a_loop_by_hand() -> None:
@@ -531,3 +549,9 @@ def test_inside_an_unfinished_stream_the_engine_is_busy(model: ez.Model) -> None
     with pytest.raises(EngineBusyError):
         compare(model, "Once", ["greedy"])
     stream.close()
+
+
+@pytest.mark.parametrize("module", [measures, chart])
+def test_the_examples_in_docstrings(module: ModuleType) -> None:
+    failed, tried = doctest.testmod(module)
+    assert (failed, tried > 0) == (0, True)

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import easy_llama as ez
 from easy_llama.cli_compare import compare as command
 from easy_llama.study import Study, compare, write_html
-from easy_llama.study.chart import numbers_text
+from easy_llama.study.chart import numbers_text, scatter
 from easy_llama.study.methods import NAMES
 from easy_llama.study.page import html_of as page_of
 from easy_llama.study.style import BANDS, DARK, LIGHT, STYLESHEET, band_of
@@ -170,6 +170,18 @@ def test_every_combination_can_be_drawn(tmp_path: Path) -> None:
         assert 0 <= float(y) <= 270
 
 
+def test_where_it_is_crowded_a_line_leads_to_the_label() -> None:
+    [one] = compare(chain(), "a", ["greedy"])
+    side = [(x, y) for x in range(4) for y in range(4)]
+    crowd = [
+        replace(one, tokens=tuple([0] * (10 + y) + [n]), logprobs=(-10.0 - 0.3 * x,) * (11 + y))
+        for n, (x, y) in enumerate(side)
+    ]
+    apart = [replace(crowd[0], tokens=(*range(n),), logprobs=(-16.0,) * n) for n in (20, 30)]
+    assert 'class="lead"' in scatter([*crowd, *apart])
+    assert 'class="lead"' not in scatter([crowd[0], *apart])
+
+
 @pytest.mark.parametrize(
     ("numbers", "text"), [([3], "3"), ([1, 2], "1, 2"), ([4, 1, 2, 3, 9], "1-4, 9"), ([], "")]
 )
@@ -252,18 +264,16 @@ def test_the_command_refuses(args: list[str], message: str) -> None:
 
 
 def test_the_command_in_a_process_of_its_own() -> None:
-    code = (
-        "import sys; from easy_llama import cli; from easy_llama.cli_compare import compare; "
-        "cli.cli.add_command(compare); cli.main()"
-    )
-    args = ["compare", "Once upon a time", "--methods", "greedy,nucleus", "--max-len-tokens", "4"]
-    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=False)
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        whole = [sys.executable, "-m", "easy_llama", "compare", *args]
+        return subprocess.run(whole, capture_output=True, text=True, check=False)
+
+    done = run("Once upon a time", "--methods", "greedy,nucleus", "--max-len-tokens", "4")
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["method", "greedy"] + ["nucleus"] * 6
-    wrong = [sys.executable, "-c", code, "compare", "x", "--methods", "all"]
-    done = subprocess.run(wrong, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr == f"easy-llama: there is no method 'all'; choose among {', '.join(NAMES)}\n"
+    wrong = run("x", "--methods", "all")
+    assert wrong.returncode == 1
+    assert wrong.stderr == f"easy-llama: there is no method 'all'; choose among {', '.join(NAMES)}\n"
 
 
 def test_a_text_can_not_steer_the_terminal() -> None:

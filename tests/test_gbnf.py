@@ -290,7 +290,7 @@ print(taken)
 
 
 def test_what_is_refused_does_end_or_block_llama_cpp() -> None:
-    """Three of the grammars above, given to llama.cpp unchecked: the check has its reasons."""
+    """Two of the grammars above, given to llama.cpp unchecked: the check has its reasons."""
     code = """
 import ctypes
 sampler = llama_cpp.llama_sampler_init_grammar(model.llama._model.vocab, TEXT.encode(), b"root")
@@ -306,11 +306,11 @@ print("survived")
     for text in (
         'root ::= "a" b\nb ::= e b\ne ::= f\nf ::= ""',
         'root ::= "H" !<[5]>',
-        "root ::= " + "(" * 60_000 + '"a"' + ")" * 60_000,
     ):
         program = WORKER + f"TEXT = {text!r}" + code
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=300)
-        assert done.returncode < 0, "killed by a signal"
+        assert done.returncode != 0
+        assert b"survived" not in done.stdout
         with pytest.raises(SettingsError):
             check_grammar(text)
 

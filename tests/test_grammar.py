@@ -154,7 +154,12 @@ def test_closed_or_unloaded(model: ez.Model) -> None:
     assert twin.allows(model.tokenizer.encode("{", bos=False)[0]), "a clone is independent"
     with ez.Model(n_threads=1) as other:
         left = Grammar(other.llama, JSON)
-    for call in (lambda: left.allows(5), lambda: masked(left, [5]), lambda: Grammar(left._llama, JSON)):
+        first = other.tokenizer.encode("{", bos=False)[0]
+        assert left.allows(first)
+    for call in (
+        lambda: left.allows(5), lambda: left.accept(first), lambda: left.rewind([first]),
+        lambda: masked(left, [5]), lambda: Grammar(left._llama, JSON),
+    ):  # fmt: skip
         with pytest.raises(ModelUnloadedException):
             call()
 

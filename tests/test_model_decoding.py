@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import llama_cpp
@@ -10,8 +12,15 @@ import numpy as np
 import pytest
 
 import easy_llama as ez
-from easy_llama.engine import prefill
-from easy_llama.errors import EngineBusyError, ExceededContextLengthException, PromptError, SettingsError
+from easy_llama.engine import Logits, prefill
+from easy_llama.errors import (
+    EngineBusyError,
+    ExceededContextLengthException,
+    NoTokenLeft,
+    PromptError,
+    SettingsError,
+    StrategyError,
+)
 from easy_llama.model import BUNDLED_MODEL
 from easy_llama.samplers import DefaultSampling, GreedyDecoding, SamplerSettings
 
@@ -304,3 +313,115 @@ def test_k_above_the_vocabulary_keeps_all(model: ez.Model) -> None:
     off = SamplerSettings(top_k=None, top_p=None, min_p=None, temp=None, seed=2, max_len_tokens=10)
     assert model.generate("Once", sampler=huge) == model.generate("Once", sampler=off)
     assert model.generate("Once", sampler=DefaultSampling)
+
+
+# --- what a hostile look at it found -----------------------------------------------------------------------
+
+
+def test_banned_tokens_are_never_drawn(model: ez.Model) -> None:
+    nothing = SamplerSettings(logit_bias=dict.fromkeys(range(model.n_vocab), -math.inf))
+    for settings in (nothing, replace(nothing, temp=0.0), replace(nothing, mirostat=2)):
+        with pytest.raises(NoTokenLeft):
+            model.generate("Hi", sampler=settings)
+    two = {278, 930}
+    banned = {i: -math.inf for i in range(model.n_vocab) if i not in two}
+    strategy = ez.AntiSlopStrategy(model, [model.detokenize([token]).strip() for token in two])
+    text = model.generate(
+        "Hi", sampler=SamplerSettings(logit_bias=banned, max_len_tokens=5, seed=1), strategy=strategy
+    )
+    assert set(model.tokenizer.encode(text, bos=False)) <= two
+    assert any(entry.passed for entry in strategy.report)
+
+
+def test_a_llama_without_weights_is_no_provider() -> None:
+    llama = llama_cpp.Llama(str(BUNDLED_MODEL), vocab_only=True, verbose=False)
+    with pytest.raises(SettingsError, match="vocab_only"):
+        ez.LlamacppProvider(llama)
+    llama.close()
+
+
+def test_unloading_in_the_middle_of_a_rewind_is_an_error() -> None:
+    with ez.Model(n_threads=1) as model:
+
+        class Unload(ez.Strategy):
+            @property
+            def hold(self) -> int:
+                return 100
+
+            def keep(self, new: Sequence[int]) -> int:
+                if len(new) == 6:
+                    model.unload()
+                    return 3
+                return len(new)
+
+        settings = SamplerSettings(max_len_tokens=30, seed=1, grammar="root ::= [a-z ]+")
+        with pytest.raises(ez.model.ModelUnloadedException):
+            model.generate("Once", sampler=settings, strategy=Unload())
+
+
+@pytest.mark.parametrize("overflow", ["trim", "shift"])
+def test_a_conversation_by_contrastive_search_makes_room(model: ez.Model, overflow: str) -> None:
+    settings = SamplerSettings(penalty_alpha=0.6, top_k=4, max_len_tokens=2)
+    thread = ez.Thread(model, sampler=settings, overflow=overflow)
+    for i in range(40):
+        thread.send(f"My number is {i}, tell me about it.")
+    assert thread.last.stats.reused + thread.last.stats.evaluated <= model.context_length
+    assert model.engine.n_forks_free == 15
+
+
+def test_the_statistics_of_the_prompt_are_those_of_the_prompt(model: ez.Model) -> None:
+    prompt = model.tokenize("Once upon a time")
+    for settings, strategy in (
+        (SamplerSettings(seed=1), ez.AntiSlopStrategy(model, ["zebra crossing"])),
+        (SamplerSettings(num_beams=3, max_len_tokens=10), None),
+    ):
+        model.engine.rollback(0)
+        model.generate(prompt, sampler=settings, strategy=strategy)
+        assert (model.stats.evaluated, model.stats.reused) == (len(prompt), 0)
+        model.generate(prompt, sampler=settings, strategy=strategy)
+        assert (model.stats.evaluated, model.stats.reused) == (1, len(prompt) - 1)
+
+
+def test_explain_shows_grammars_and_mirostat_and_refuses_an_empty_choice(model: ez.Model) -> None:
+    grammar = model.explain("Hi", SamplerSettings(grammar='root ::= "yes" | "no"'))
+    assert grammar[1].step == "grammar"
+    assert grammar[1].survivors < 10
+    mirostat = model.explain("Hi", SamplerSettings(mirostat=2, mirostat_tau=2.0))
+    assert mirostat[-1].step == "mirostat"
+    assert mirostat[-1].survivors < model.n_vocab
+    nothing = SamplerSettings(logit_bias=dict.fromkeys(range(model.n_vocab), -math.inf))
+    with pytest.raises(NoTokenLeft):
+        model.explain("Hi", nothing)
+
+
+def test_beams_refuse_what_they_can_not_do(model: ez.Model) -> None:
+    nothing: Any = None
+    with pytest.raises(SettingsError, match="SamplerSettings"):
+        model.beams("Hi", sampler=nothing)
+    with pytest.raises(SettingsError, match="can't constrain beam search"):
+        model.beams("Hi", sampler=SamplerSettings(grammar='root ::= "a"'))
+
+
+@pytest.mark.parametrize("wrong", [None, [1.0], np.zeros(3, dtype=np.float32)])
+def test_logits_that_a_strategy_must_not_return(model: ez.Model, wrong: Any) -> None:
+    class Wrong(ez.Strategy):
+        def adjust(self, new: Sequence[int], logits: Logits) -> Logits:
+            return wrong  # type: ignore[no-any-return]
+
+    with pytest.raises(StrategyError, match=r"Wrong\.adjust must return the logits"):
+        model.generate("Hi", strategy=Wrong())
+
+
+def test_a_strategy_may_be_a_frozen_dataclass(model: ez.Model) -> None:
+    @dataclass(frozen=True)
+    class Only(ez.Strategy):
+        token: int
+
+        def adjust(self, new: Sequence[int], logits: Logits) -> Logits:
+            out = np.full_like(logits, -np.inf)
+            out[self.token] = 0.0
+            return out
+
+    assert model.generate("Hi", sampler=SamplerSettings(max_len_tokens=3), strategy=Only(352)) == (
+        model.detokenize([352]) * 3
+    )

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import easy_llama as ez
 from easy_llama.decoding.antislop import AntiSlopStrategy
-from easy_llama.decoding.backtracking import Backtracking, Rewind, Strategy
+from easy_llama.decoding.backtracking import Backtracking, Circumstances, Rewind, Strategy
 from easy_llama.decoding.guidance import HumanGuidanceStrategy
 from easy_llama.decoding.replace import ReplaceStrategy, spell
 from easy_llama.decoding.sampling import Sampling
@@ -65,8 +65,7 @@ class Watch(Strategy):
         self.loosened: list[int] = []
 
     def begin(self) -> None:
-        self.run = self.inner.fresh()
-        self.run.stops = self.stops
+        self.run = self.inner.fresh(self.around)
         for notes in (self.seen, self.final, self.rewinds, self.loosened):
             notes.clear()
 
@@ -654,7 +653,7 @@ def test_parts_adjust_in_order_and_the_furthest_cut_wins() -> None:
     tokens_of(provider, watch, limit=8)
     assert calls[:6] == ["one", "two", "three"] * 2
     assert watch.rewinds == [2]
-    assert chain.fresh().hold == 3
+    assert chain.fresh(Circumstances()).hold == 3
 
 
 def test_stops_reach_the_parts_and_their_reports_the_caller() -> None:

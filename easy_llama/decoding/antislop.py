@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from ..engine import Logits, Provider
 from ..errors import SettingsError
+from ..steps import stream_seed, uniform
 from .backtracking import Rewind, Strategy
 from .phrases import PatternFinder, PhraseFinder
 from .text_track import TextTrack
@@ -26,6 +27,7 @@ Slop: TypeAlias = "str | re.Pattern[str]"
 _MAX_VISITS = 100  # rewinds to one place, after which phrases may begin there
 _MAX_FRUITLESS = 500  # rewinds without the text growing, after which they may begin anywhere
 _SLACK = 4  # tokens held back beyond the longest phrase: room to go back further
+_COIN = 2  # the stream of random numbers for soft bans, beside those for draws and XTC
 _CONTEXT = 32  # characters before the window that lookbehinds can see
 
 
@@ -67,10 +69,17 @@ class AntiSlopStrategy(Strategy):
         whole_words: bool = False,
         window: int = 64,
     ) -> None:
-        if isinstance(slops, (str, re.Pattern)):
+        if isinstance(slops, (str, re.Pattern)) or not isinstance(slops, Iterable):
             raise SettingsError(f"slops must be a list of phrases or a mapping; got only {slops!r}")
+        if not hasattr(provider, "tokenizer") or not hasattr(provider, "engine"):
+            raise SettingsError(f"provider must be a Model or a provider; got {type(provider).__name__}")
         if not isinstance(window, int) or not 1 <= window <= 1_000:
             raise SettingsError(f"window must be an integer from 1 to 1000; got {window!r}")
+        if not isinstance(slops, Mapping):
+            slops = list(slops)
+            unfit = [slop for slop in slops if not isinstance(slop, (str, re.Pattern))]
+            if unfit:
+                raise SettingsError(f"a slop must be a str or a compiled pattern of one; got {unfit[0]!r}")
         factors = dict(slops) if isinstance(slops, Mapping) else dict.fromkeys(slops, 0.0)
         _check(factors, provider)
         self.provider, self.ignore_case, self.whole_words = provider, ignore_case, whole_words
@@ -80,7 +89,8 @@ class AntiSlopStrategy(Strategy):
         self._finder = PhraseFinder(self._folded)
         patterns = {slop: factor for slop, factor in factors.items() if isinstance(slop, re.Pattern)}
         self._patterns = [(slop.pattern, factor) for slop, factor in patterns.items()]
-        self._pattern_finder = PatternFinder([_with_flags(slop) for slop in patterns])
+        self._pattern_finder = PatternFinder([_for_regex(slop) for slop in patterns])
+        self._looks_ahead = [bool(re.search(r"\(\?[=!]", slop.pattern)) for slop in patterns]
         self._window = window if patterns else 0
         longest = max(map(len, self._folded), default=0) - 1 + whole_words
         self._hold_chars = max(longest, 2 * self._window)
@@ -89,7 +99,7 @@ class AntiSlopStrategy(Strategy):
 
     def begin(self) -> None:
         """Forget the last generation."""
-        self._track = TextTrack(self.provider.tokenizer.piece)
+        self._track = TextTrack(self.provider.tokenizer.piece, self.around.end_tokens)
         self._states = [0]  # of the phrase finder, before each character
         self._endings: list[tuple[int, ...]] = []  # the phrases that are complete in each character
         self._path = [0]  # a number for each beginning of the tokens; equal ones have equal numbers
@@ -211,8 +221,8 @@ class AntiSlopStrategy(Strategy):
     def _pattern_matches(self, at_end: bool) -> Iterator[_Match]:
         """Yield the matches of the patterns.
 
-        One that touches the end of the text may still grow or vanish: it counts when the text is over, or
-        when it fills the window.
+        One that touches the end of the text, or looks ahead, may still grow or vanish: it counts when the
+        text is over, or when it fills the window.
         """
         if not self._window:
             return
@@ -220,7 +230,8 @@ class AntiSlopStrategy(Strategy):
         offset = len(self._track.chars) - len(text)
         sure_before = len(text) - self._window
         for start, end, index in self._pattern_finder.matches(text, min(_CONTEXT, offset)):
-            if at_end or end < len(text) or start < sure_before:
+            is_sure = end < len(text) and not self._looks_ahead[index]
+            if at_end or is_sure or start < sure_before:
                 pattern, factor = self._patterns[index]
                 yield _Match(offset + start, offset + end, pattern, factor)
 
@@ -236,12 +247,13 @@ class AntiSlopStrategy(Strategy):
             self._let_through.add((node, match.slop))
             self.note(Rewind(token, self._track.since(token), repr(match.slop), passed=True))
             return False
-        if not self.stops:
+        stops = self.around.stops
+        if not stops:
             return True
         # a stop that is complete by now ends the text where it begins
-        start = max(0, match.start - max(map(len, self.stops)))
+        start = max(0, match.start - max(map(len, stops)))
         text = "".join(self._track.chars[start:])
-        cut = min((at for stop in self.stops if (at := text.find(stop)) >= 0), default=len(text))
+        cut = min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))
         return match.end - start <= cut
 
     # --- taking back -----------------------------------------------------------------------------------
@@ -250,14 +262,25 @@ class AntiSlopStrategy(Strategy):
         """Go back to the token ``at``, in which the match begins, or to the one that completes it."""
         node, reason = self._path[at], repr(match.slop)
         if match.factor > 0:
-            self._softened.add((node, new[at], match.slop))
-            return self._ban(new, at, reason, math.log(match.factor))
+            return self._soften(new, at, match)
         if at >= self._shown and node not in self._lenient and self._n_fruitless < _MAX_FRUITLESS:
             firsts = self._firsts.setdefault(node, set())
             if len(firsts) < _MAX_VISITS:
                 firsts.add(new[at])
                 return self._ban(new, at, reason)
         return self._ban(new, len(new) - 1, reason)
+
+    def _soften(self, new: Sequence[int], at: int, match: _Match) -> int:
+        """Keep a soft slop with the probability ``factor``, else draw again from what is left of it.
+
+        Together that is the factor: p f + p (1 - f) p' = p', where p' = f p / (1 - p + f p) is the redraw's.
+        Greedy decoding has no chance to keep it by.
+        """
+        self._softened.add((self._path[at], new[at], match.slop))
+        coin = uniform(stream_seed(self.around.seed, _COIN), len(self._softened))
+        if match.factor == 1 or (coin < match.factor and not self.around.is_greedy):
+            return self._checked(new, len(self._track.chars), at_end=False)
+        return self._ban(new, at, repr(match.slop), math.log(match.factor))
 
     def _ban(self, new: Sequence[int], at: int, reason: str, added: float = -math.inf) -> int:
         """Ban the token at index ``at`` after what stands before it, and go back there."""
@@ -291,11 +314,15 @@ def _check(factors: Mapping[Slop, float], provider: Provider) -> None:
                 )
 
 
-def _with_flags(pattern: re.Pattern[str]) -> str:
-    """Write the flags that change the meaning into the pattern."""
+def _for_regex(pattern: re.Pattern[str]) -> str:
+    """Write the pattern for the ``regex`` package: flags inside, and braces that are no counts escaped,
+    because it would read them as approximate matching."""
     flags = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s", re.VERBOSE: "x", re.ASCII: "a"}
     letters = "".join(letter for flag, letter in flags.items() if pattern.flags & flag)
-    return f"(?{letters}){pattern.pattern}" if letters else pattern.pattern
+    text = re.sub(
+        r"\\.|\{(?!\d*,?\d*\})", lambda m: m[0] if len(m[0]) > 1 else r"\{", pattern.pattern, flags=re.S
+    )
+    return f"(?{letters}){text}" if letters else text
 
 
 def _is_word(char: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,14 +18,29 @@ import numpy as np
 from ..engine import Engine, Logits, Tokenizer, prefill
 from ..errors import NoTokenLeft, StrategyError
 from ..samplers import SamplerSettings
+from ..text import StopFinder, text_pieces
 from .sampling import picker_for
 
-__all__ = ["Backtracking", "Rewind", "Strategy"]
+__all__ = ["Backtracking", "Circumstances", "Rewind", "Strategy"]
 
 _ROW_BYTES = 64 << 20  # memory for the logits of positions that may be taken back
 _MAX_REWINDS = 10_000  # without the text having become longer: a strategy that never comes to an end
 
 S = TypeVar("S", bound="Strategy")
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a strategy may want to know about the generation it steers.
+
+    ``stops`` are the texts that end it, ``end_tokens`` the tokens that do (they are not part of the text);
+    ``seed`` is that of the draws, ``is_greedy`` tells that there are none.
+    """
+
+    stops: tuple[str, ...] = ()
+    end_tokens: frozenset[int] = frozenset()
+    seed: int = 0
+    is_greedy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +68,10 @@ class Strategy(ABC):  # all methods have a default, so that most strategies over
     ``new`` are the tokens generated so far, for ``keep`` with the one just chosen, which may be an end token.
     Two more are for strategies that look at text: ``finish(new)`` is ``keep`` for a text that is about to
     end, ``stuck(new)`` is asked what to do when nothing is left to choose. ``report`` lists what the
-    newest generation took back; ``stops`` are the texts that end it.
+    newest generation took back; ``around`` tells about the generation, from ``begin`` on.
     """
 
-    stops: tuple[str, ...] = ()
+    around = Circumstances()
     report: Sequence[Rewind] = ()
     _notes: list[Rewind]
 
@@ -84,11 +99,13 @@ class Strategy(ABC):  # all methods have a default, so that most strategies over
         """How many of the newest tokens are not shown yet."""
         return 0
 
-    def fresh(self: S) -> S:
+    def fresh(self: S, around: Circumstances) -> S:
         """Return a copy for one generation; its report can be read here, too."""
-        run = copy.copy(self)
-        run._notes = []
-        self.report = run.report = run._notes
+        run, notes = copy.copy(self), list[Rewind]()
+        for strategy, name, value in (
+            (self, "report", notes), (run, "report", notes), (run, "_notes", notes), (run, "around", around),
+        ):  # fmt: skip
+            object.__setattr__(strategy, name, value)  # a strategy may be a frozen dataclass
         run.begin()
         return run
 
@@ -137,11 +154,13 @@ class _Run:
         self, plan: Backtracking, engine: Engine, prompt: list[int], end_tokens: frozenset[int], limit: int
     ) -> None:
         self.ended = False
-        self._strategy = plan.strategy.fresh()
-        self._strategy.stops = plan.stops
+        settings = plan.settings
+        self._strategy = plan.strategy.fresh(
+            Circumstances(plan.stops, end_tokens, plan.seed, settings.is_greedy)
+        )
         self._stop = _StopWatch(plan.stops, plan.tokenizer)
         self._rows = _Rows(engine, prompt)
-        self._pick: Any = picker_for(engine, plan.settings, plan.seed, prompt, plan.tokenizer)
+        self._pick: Any = picker_for(engine, settings, plan.seed, prompt, plan.tokenizer)
         self._end_tokens, self._limit = end_tokens, limit
         self._n_prompt, self._history = len(prompt), list(prompt)
         self._new: list[int] = []
@@ -168,7 +187,7 @@ class _Run:
         """Append the next token, where one is left, and return how many the strategy keeps."""
         new, strategy = self._new, self._strategy
         try:
-            token = self._pick(self._history, strategy.adjust(new, self._rows.logits(new)))
+            token = self._pick(self._history, self._adjusted())
         except NoTokenLeft:
             keep = strategy.stuck(new)
             if keep != len(new):
@@ -180,14 +199,28 @@ class _Run:
 
     def _pick_loosened(self) -> int:
         """Pick after the strategy has loosened what it banned, and without it where that was not enough."""
-        self._pick.rewind(self._history, self._n_rewinds)  # a pick that failed may have been counted
-        logits = self._strategy.adjust(self._new, self._rows.logits(self._new))
+        self._renew_picker()  # a pick that failed may have been counted
         try:
-            token: int = self._pick(self._history, logits)
+            token: int = self._pick(self._history, self._adjusted())
         except NoTokenLeft:
-            self._pick.rewind(self._history, self._n_rewinds)
+            self._renew_picker()
             token = self._pick(self._history, self._rows.logits(self._new))
         return token
+
+    def _adjusted(self) -> Logits:
+        """The logits to choose from, by the strategy."""
+        logits = self._strategy.adjust(self._new, self._rows.logits(self._new))
+        if not isinstance(logits, np.ndarray) or logits.shape != self._rows.shape:
+            raise StrategyError(
+                f"{type(self._strategy).__name__}.adjust must return the logits, an array of the shape "
+                f"{self._rows.shape}; it returned {getattr(logits, 'shape', type(logits).__name__)}"
+            )
+        return logits
+
+    def _renew_picker(self) -> None:
+        """Bring the picker to the state after the tokens so far, with new random numbers."""
+        self._n_rewinds += 1
+        self._pick.rewind(self._history, self._n_rewinds)
 
     def _is_complete(self) -> bool:
         new = self._new
@@ -206,8 +239,7 @@ class _Run:
         self._longest = max(self._longest, len(self._new))
         del self._new[keep:], self._history[self._n_prompt + keep :]
         self._rows.rewind(keep)
-        self._n_rewinds += 1
-        self._pick.rewind(self._history, self._n_rewinds)
+        self._renew_picker()
 
     def ready(self) -> Iterator[int]:
         """Yield what the strategy holds back no longer."""
@@ -238,6 +270,7 @@ class _Rows:
         self._first = 0  # the rows are those of consecutive positions, from this one on
         self._spare: list[Logits] = []
         self._scratch: Logits = np.empty(engine.n_vocab, dtype=np.float32)
+        self.shape = (engine.n_vocab,)
         self._n_max = max(16, _ROW_BYTES // (4 * engine.n_vocab))
         self._n_same = self._n_held = 0  # new tokens in the engine: those that are right, and all of them
 
@@ -282,21 +315,33 @@ class _Rows:
 
 
 class _StopWatch:
-    """Tells whether a stop string is complete at the end of the text."""
+    """Tells whether a stop string has been found, as ``StopFinder`` finds it in what is shown."""
 
     def __init__(self, stops: Sequence[str], tokenizer: Tokenizer | None) -> None:
-        self._stops = [stop.encode() for stop in stops]
-        self._longest = max(map(len, self._stops), default=0)
+        self._stops, self._encoded = stops, [stop.encode() for stop in stops]
+        self._longest = max(map(len, self._encoded), default=0)
         self._piece = tokenizer.piece if tokenizer is not None else None
+        self._since: int | None = None  # tokens when a stop was first complete; a longer one may be pending
 
     def is_complete(self, new: Sequence[int]) -> bool:
-        """Look at as many of the newest tokens as a stop that ends in the last one can span."""
+        """Whether the text of ``new`` ends at a stop."""
         if not self._stops or self._piece is None:
             return False
-        tail, wanted = self._piece(new[-1]), self._longest - 1
+        if self._since is None or len(new) <= self._since:
+            self._since = len(new) if self._has_one(new, self._piece) else None
+        if self._since is None:
+            return False
+        finder = StopFinder(self._stops)
+        for _ in text_pieces(new, self._piece, finder):
+            pass
+        return finder.found
+
+    def _has_one(self, new: Sequence[int], piece_of: Callable[[int], bytes]) -> bool:
+        """Look at as many of the newest tokens as a stop that ends in the last one can span."""
+        tail, wanted = piece_of(new[-1]), self._longest - 1
         i = len(new) - 1
         while wanted > 0 and i > 0:
             i -= 1
-            piece = self._piece(new[i])
+            piece = piece_of(new[i])
             tail, wanted = piece + tail, wanted - len(piece)
-        return any(stop in tail for stop in self._stops)
+        return any(stop in tail for stop in self._encoded)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine import Engine, HiddenEngine, Logits, Tokenizer, common_prefix
-from ..errors import EngineError
+from ..errors import EngineError, NoTokenLeft, SettingsError
 from ..samplers import SamplerSettings
 from ..steps import probabilities
 
@@ -40,15 +40,26 @@ class ContrastiveDecoder:
     ) -> Iterator[int]:
         """Yield up to ``limit`` tokens, ending before an end token.
 
-        Raises EngineError where the engine tells no hidden states or has too few sequences for ``top_k``.
+        Raises EngineError where the engine tells no hidden states, SettingsError where it has not enough
+        forks for ``top_k``, NoTokenLeft where a bias bans every token.
         """
         if not isinstance(engine, HiddenEngine):
             raise EngineError(
                 f"{type(engine).__name__} tells no hidden states, which contrastive search needs; "
                 "use sampling or beam search"
             )
-        if limit < 1:
-            return
+        free: int | None = getattr(engine, "n_forks_free", None)
+        if free is not None and min(self.top_k, engine.n_vocab) > free:
+            raise SettingsError(
+                f"top_k={self.top_k} candidates need as many forks, and the engine has room for {free}; "
+                "4 is usual"
+            )
+        if limit >= 1:
+            yield from self._search(engine, prompt, end_tokens, limit)
+
+    def _search(
+        self, engine: HiddenEngine, prompt: list[int], end_tokens: frozenset[int], limit: int
+    ) -> Iterator[int]:
         logits = _prefill(engine, prompt)
         known = _Directions(engine.hidden)
         history = list(prompt)
@@ -58,6 +69,7 @@ class ContrastiveDecoder:
             scores = (1 - self.alpha) * chances - self.alpha * known.similarity(states)
             winner = int(np.argmax(scores))
             if best[winner] in end_tokens:
+                engine.rollback(len(engine.tokens))  # none of the candidates is taken
                 return
             engine.take(winner)
             known.add(states[winner])
@@ -69,6 +81,8 @@ class ContrastiveDecoder:
         """Return the ``top_k`` likeliest tokens, the likeliest first, and their probabilities."""
         for step in self.settings.model_steps(self.tokenizer):
             logits = step(history, logits)
+        if not logits.max() > -np.inf:
+            raise NoTokenLeft("no token is left to choose from; ban fewer with logit_bias")
         chances = probabilities(logits)
         best = np.argpartition(chances, -self._k(len(chances)))[-self._k(len(chances)) :]
         best = best[np.argsort(-chances[best], kind="stable")]

@@ -66,10 +66,11 @@ class ReplaceStrategy(Strategy):
     - ``ignore_case``: find all case variants
 
     What stands in the same tokens before and after the phrase stays. An empty ``replace`` leaves the phrase
-    out: it is taken back, and since the model would only write it again, the token it begins with is banned
-    at that place. Where something else bans the replacement (another strategy, a grammar), the phrase is let
-    through: ``report`` says so. Raises SettingsError for an empty ``find`` or phrase, a ``replace`` that the
-    tokens of the model can't spell, and options outside their range.
+    out: it is taken back, and because the model would only write it again, the token it begins with is
+    banned at that place; where a part of that token stays, the one that leads to the phrase a second time.
+    Where something else bans the replacement (another strategy, a grammar, a logit of -inf), the phrase is
+    let through: ``report`` says so. Raises SettingsError for an empty ``find`` or phrase, a ``replace`` that
+    the tokens of the model can't spell, and options outside their range.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class ReplaceStrategy(Strategy):
 
     def begin(self) -> None:
         """Forget the last generation."""
-        self._track = TextTrack(self.provider.tokenizer.piece)
+        self._track = TextTrack(self.provider.tokenizer.piece, self.around.end_tokens)
         self._states = [0]  # of the finder, before each character
         self._chances: list[float] = []  # the probability that the model gave each token
         self._given: Logits | None = None  # the logits of the coming choice, where they are needed
@@ -245,11 +246,12 @@ class ReplaceStrategy(Strategy):
 
     def _is_behind_a_stop(self, match: _Match) -> bool:
         """Whether a stop is complete by now that begins before the match ends: the text ends there."""
-        if not self.stops:
+        stops = self.around.stops
+        if not stops:
             return False
-        start = max(0, match.start - max(map(len, self.stops)))
+        start = max(0, match.start - max(map(len, stops)))
         text = "".join(self._track.chars[start:])
-        return any(0 <= text.find(stop) < match.end - start for stop in self.stops)
+        return any(0 <= text.find(stop) < match.end - start for stop in stops)
 
     def _border(self, n: int) -> int:
         """The newest border between tokens, at ``n`` or before, that cuts no character."""
@@ -281,7 +283,7 @@ class ReplaceStrategy(Strategy):
             return len(new)
         banned = None if self.replace else new[start]
         if banned is not None and any(e.start == start and e.tokens == tokens for e in self._edits):
-            # it was left like this before, and the model goes round in a circle: what it goes on with is banned
+            # the model goes round in a circle: what led from here to the phrase again is banned
             if len(new) > start + len(tokens) and tuple(new[start : start + len(tokens)]) == tokens:
                 start += len(tokens)
             tokens, banned = (), new[start]

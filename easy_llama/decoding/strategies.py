@@ -17,7 +17,7 @@ import numpy as np
 from ..engine import Logits, Provider
 from ..errors import SettingsError, StrategyError
 from ..steps import probabilities
-from .backtracking import Rewind, Strategy
+from .backtracking import Circumstances, Rewind, Strategy
 
 __all__ = [
     "AdaptiveTemperatureStrategy",
@@ -280,33 +280,18 @@ class ChainStrategy(Strategy):
             raise SettingsError("strategies is empty; give at least one")
         self.strategies = tuple(strategies)
         self._parts: list[Strategy] = []
-        self._stops: tuple[str, ...] = ()
 
-    def fresh(self) -> ChainStrategy:
-        """Return a copy of the chain with copies of its strategies."""
+    def fresh(self, around: Circumstances) -> ChainStrategy:
+        """Return a copy of the chain with copies of its strategies; reports are read at the originals."""
         run = copy.copy(self)
-        run.begin()
+        run.around = around
+        run._parts = [part.fresh(around) for part in self.strategies]
         return run
-
-    def begin(self) -> None:
-        """Begin with fresh copies; the reports are read at the originals."""
-        self._parts = [part.fresh() for part in self.strategies]
 
     @property
     def report(self) -> Sequence[Rewind]:  # type: ignore[override]  # a view: nothing is assigned to it
         """What the newest generation took back, strategy by strategy."""
         return [entry for part in self.strategies for entry in part.report]
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """The texts that end the text, known to every strategy."""
-        return self._stops
-
-    @stops.setter
-    def stops(self, stops: tuple[str, ...]) -> None:
-        self._stops = stops
-        for part in self._parts:
-            part.stops = stops
 
     def adjust(self, new: Sequence[int], logits: Logits) -> Logits:
         """Let the strategies adjust the logits in order."""

@@ -15,11 +15,12 @@ __all__ = ["TextTrack"]
 class TextTrack:
     """``chars`` are the characters of the tokens so far, ``owners`` the index of the token each begins in.
 
-    ``piece`` gives the bytes of a token; bytes that are not UTF-8 become U+FFFD.
+    ``piece`` gives the bytes of a token, ``silent`` are tokens without a text, such as those that end one.
+    Bytes that are not UTF-8 become U+FFFD.
     """
 
-    def __init__(self, piece: Callable[[int], bytes]) -> None:
-        self._piece = piece
+    def __init__(self, piece: Callable[[int], bytes], silent: frozenset[int] = frozenset()) -> None:
+        self._piece, self._silent = piece, silent
         self.chars: list[str] = []
         self.owners: list[int] = []
         # before each token: the number of characters, bytes of an incomplete one and the token it begins in
@@ -35,7 +36,7 @@ class TextTrack:
         if len(self) > n:
             self.cut(n)
         before, pending, first = self._marks[n]
-        data = pending + self._piece(new[n])
+        data = pending if new[n] in self._silent else pending + self._piece(new[n])
         text, n_used = codecs.utf_8_decode(data, "replace", False)
         rest = data[n_used:]
         self.chars += text

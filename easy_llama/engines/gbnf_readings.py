@@ -30,7 +30,7 @@ _SHARES = ((1000, 10 * _WORK), (8, _WORK))
 _LIMIT = 500_000  # of work, at which a grammar counts as too ambiguous: about 1 s
 _KINDS = 6  # of next characters that are tried at a point
 
-_End = -1
+_END = -1
 
 
 def most_readings(grammar: Gbnf) -> int:
@@ -58,12 +58,12 @@ class _Search:
     def __init__(self, grammar: Gbnf) -> None:
         self.names = grammar.names
         self.items: list[Item] = []
-        self.next: list[int] = []  # the position after, or _End
+        self.next: list[int] = []  # the position after, or _END
         self.first: list[list[int]] = []  # where the alternatives of each rule begin
         for rule in grammar.rules:
             self.first.append([self._place(alternative) for alternative in rule])
         self.beginnings = _beginnings(grammar)
-        self.nodes: list[tuple[int, int]] = [(_End, 0)]
+        self.nodes: list[tuple[int, int]] = [(_END, 0)]
         self.numbers: dict[tuple[int, int], int] = {}
         self.tops: dict[int, frozenset[int]] = {}
         self.work = 0
@@ -71,17 +71,17 @@ class _Search:
 
     def _place(self, alternative: list[Item]) -> int:
         if not alternative:
-            return _End
+            return _END
         begin = len(self.items)
         self.items += alternative
-        self.next += [*range(begin + 1, len(self.items)), _End]
+        self.next += [*range(begin + 1, len(self.items)), _END]
         return begin
 
     def run(self) -> int:
         for explore in (self.explore_runs, self.explore):  # the quicker search of all rules first
             self.work = 0
             for rule in self.beginnings:
-                if self.work > _WORK:
+                if self.work > 4 * _WORK:
                     break
                 explore(self.begin(rule), rule)
         return self.most
@@ -97,7 +97,7 @@ class _Search:
 
     def push(self, position: int, below: int) -> int:
         """The stack with ``position`` on ``below``; nothing where the position is an end."""
-        if position == _End:
+        if position == _END:
             return below
         node = (position, below)
         if node not in self.numbers:

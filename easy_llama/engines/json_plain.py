@@ -135,7 +135,7 @@ class _Rewriter:
         """``const`` and ``enum``, as far as they agree with ``type``."""
         values = [node["const"]] if "const" in node else _listed(node, "enum")
         kinds = node.get("type", list(_PYTHON_TYPES))
-        kinds = [kinds] if isinstance(kinds, str) else kinds
+        kinds = kinds if isinstance(kinds, list) else [kinds]
         fitting = [value for value in values if any(_is(value, kind) for kind in kinds)]
         if not fitting:
             raise SettingsError(f"no value of the JSON schema's {values!r:.200} is of the type {kinds!r}")
@@ -168,16 +168,21 @@ class _Rewriter:
         if any(len(name) > _MAX_NAME for name in properties):
             raise SettingsError(f"the JSON schema has a property name of more than {_MAX_NAME} characters")
         if not properties:
-            return {"type": "object", "additionalProperties": further and self.plain(further, depth + 1)}
+            further = further is not False and self.plain(further, depth + 1)
+            return {"type": "object", "additionalProperties": further}
         plain = {name: self.plain(schema, depth + 1) for name, schema in properties.items()}
         return {"type": "object", "properties": plain, "required": required, "additionalProperties": False}
 
     def array(self, node: _Schema, depth: int) -> _Schema:
         low, high = _bounds(node, "minItems", "maxItems")
         items, first = node.get("items", True), node.get("prefixItems")
-        first = items if isinstance(items, list) else first
+        if isinstance(items, list):  # as in older drafts of the standard
+            first, items = items, True
+        first = None if first == [] else first
         if first is None and items is False:
-            low, high, items = low, 0, True
+            if low:
+                raise SettingsError(f"the JSON schema asks for {low} items and allows none")
+            high, items = 0, True
         if first is None:
             plain = {"type": "array", "items": self.plain(items, depth + 1), "minItems": low}
             return plain if high is None else {**plain, "maxItems": high}
@@ -207,6 +212,7 @@ class _Rewriter:
 
     def opened(self, node: Any, depth: int = 0) -> _Schema:
         """A schema without ``$ref`` and ``allOf`` at its top."""
+        node = {} if node is True else node
         if not isinstance(node, dict) or depth > _MAX_DEPTH:
             raise SettingsError(
                 f"the JSON schema joins {node!r:.200}, which can't be joined to another schema"
@@ -240,9 +246,9 @@ def _merge(left: _Schema, right: _Schema) -> _Schema:
             merged[key] = max(a, b)
         elif key.startswith("max") and _is(a, "number") and _is(b, "number"):
             merged[key] = min(a, b)
-        elif key == "type" and {a, b} == {"integer", "number"}:
+        elif key == "type" and [a, b] in (["integer", "number"], ["number", "integer"]):
             merged[key] = "integer"
-        elif key == "additionalProperties" and False in (a, b):
+        elif key == "additionalProperties" and (a is False or b is False):
             merged[key] = False
         elif a != b:
             raise SettingsError(f"the JSON schema joins two values of {key}: {a!r:.200} and {b!r:.200}")
@@ -269,8 +275,9 @@ def _is(value: object, kind: object) -> bool:
 def _bounds(node: _Schema, least: str, most: str) -> tuple[int, int | None]:
     """The two counts, checked."""
     low, high = node.get(least, 0), node.get(most)
-    for key, value in ((least, low), (most, high)):
-        if value is not None and not (_is(value, "integer") and value >= 0):
+    counts: list[tuple[str, Any]] = [(least, low), (most, high)]
+    for key, value in counts:
+        if (value is not None or key in node) and not (_is(value, "integer") and value >= 0):
             raise SettingsError(f"the JSON schema's {key} must be an integer from 0; got {value!r}")
         if value is not None and value > MAX_REPEAT:
             raise SettingsError(

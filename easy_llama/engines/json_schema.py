@@ -48,7 +48,10 @@ def schema_to_grammar(schema: Mapping[str, Any] | type) -> str:
     try:
         check_grammar(text)
     except SettingsError as error:
-        raise SettingsError(f"the JSON schema gives a grammar that can't be used: {error}") from None
+        raise SettingsError(
+            "the JSON schema gives a grammar that can't be used (in a schema: alternatives must begin with a "
+            f"property that tells them apart, and only a part of a schema may refer to the whole): {error}"
+        ) from None
     if ignored:
         warnings.warn(
             f"not enforced in the JSON schema: {', '.join(ignored)}; check the values afterwards",

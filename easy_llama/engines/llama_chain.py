@@ -18,11 +18,11 @@ import numpy as np
 
 from ..engine import Logits
 from ..errors import EngineError, NoTokenLeft
-from ..samplers import SamplerSettings
+from ..samplers import SamplerSettings, resolve_biases
 from .llama_samplers import build_chain, chain_of, chain_seed, plan_samplers
 from .llama_vocab import LlamaTokenizer
 
-__all__ = ["Constraint", "LlamaChain", "build_chain"]
+__all__ = ["Candidates", "Constraint", "LlamaChain", "build_chain"]
 
 _NOTHING_LEFT = "no token is left to choose from: all {} logits are -inf; ban fewer tokens"
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
@@ -66,6 +66,30 @@ class Constraint(Protocol):
         ...
 
 
+class Candidates:
+    """A ``llama_token_data_array`` for all tokens of the vocabulary, to be filled again and again."""
+
+    def __init__(self, n_vocab: int) -> None:
+        self._n_vocab = n_vocab
+        self._data = np.zeros(n_vocab, dtype=_CANDIDATE)
+        self._ids = np.arange(n_vocab, dtype=np.int32)
+
+    def fill(self, logits: Logits) -> Any:
+        """Return the array with these logits, in the order of the ids."""
+        self._data["id"], self._data["logit"] = self._ids, logits
+        return llama_cpp.llama_token_data_array(
+            data=self._data.ctypes.data_as(llama_cpp.llama_token_data_p),
+            size=self._n_vocab,
+            selected=-1,
+            sorted=False,
+        )
+
+    def logits(self) -> Logits:
+        """The logits now, float32 (n_vocab,): a copy, by id unless a sampler has sorted them."""
+        found: Logits = self._data["logit"].copy()
+        return found
+
+
 class LlamaChain:
     """A picker around a C sampler chain for the logits of the engine ``source``.
 
@@ -92,10 +116,12 @@ class LlamaChain:
             plan = plan_samplers(settings, source.n_vocab, source.llama._model.vocab, tokenizer)
             self._chain = chain_of(plan, seed)
             self._free = weakref.finalize(self, llama_cpp.llama_sampler_free, self._chain)
+            biases = resolve_biases(settings, tokenizer)
+            self._banned = frozenset(token for token, bias in biases.items() if bias == -np.inf)
             self._drawing = {i: sampler for i, sampler in enumerate(plan) if sampler.stream is not None}
             self._look_back(history)
         self._sample = llama_cpp.llama_sampler_sample
-        self._candidates: np.ndarray[Any, Any] | None = None
+        self._candidates: Candidates | None = None
 
     def __call__(self, tokens: Sequence[int], logits: Logits) -> int:
         """Draw the next token from ``logits``; NoTokenLeft where every one is -inf, then ``rewind`` it."""
@@ -124,6 +150,8 @@ class LlamaChain:
                 raise EngineError("the newest logits are another engine's")
             return self._pick_from(view)
         token: int = self._sample(self._chain, context, -1)
+        if token in self._banned:  # llama.cpp takes one of them where there is nothing else
+            raise NoTokenLeft(_NOTHING_LEFT.format(self._n_vocab))
         return token
 
     def rewind(self, tokens: Sequence[int], salt: int) -> None:
@@ -133,6 +161,7 @@ class LlamaChain:
         salt 0 they begin again like those of a new chain. Mirostat and adaptive-p begin anew.
         """
         with self._lock:
+            self._context()  # raises where the model is gone, whose vocabulary is read here
             if self._chain is None:
                 raise EngineError("this picker is closed")
             llama_cpp.llama_sampler_reset(self._chain)
@@ -193,18 +222,11 @@ class LlamaChain:
     def _apply(self, logits: Logits, constraint: Constraint | None = None) -> int:
         """Run the chain on a copy of ``logits``, where a constraint is given on what it allows."""
         if self._candidates is None:
-            self._candidates = np.zeros(self._n_vocab, dtype=_CANDIDATE)
-        candidates = self._candidates
-        candidates["id"], candidates["logit"] = np.arange(self._n_vocab), logits
-        array = llama_cpp.llama_token_data_array(
-            data=candidates.ctypes.data_as(llama_cpp.llama_token_data_p),
-            size=self._n_vocab,
-            selected=-1,
-            sorted=False,
-        )
+            self._candidates = Candidates(self._n_vocab)
+        array = self._candidates.fill(logits)
         if constraint is not None:
             constraint.mask(array)
-            if not candidates["logit"].max() > -np.inf:
+            if not self._candidates.logits().max() > -np.inf:
                 raise NoTokenLeft("the grammar allows no token that is left; ban fewer tokens or loosen it")
         llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
         chosen = array.data[array.selected]

@@ -25,6 +25,7 @@ class Fork(LlamaEngine):
         self._n = parent._held()
         self._own[: self._n] = parent._held_tokens()
         self._free = weakref.finalize(self, parent._shared.give_back, seq)
+        parent._shared.free.discard(seq)
         llama_cpp.llama_memory_seq_rm(self._memory, seq, -1, -1)
         llama_cpp.llama_memory_seq_cp(self._memory, parent._seq, seq, -1, -1)
 

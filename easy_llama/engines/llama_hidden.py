@@ -56,7 +56,7 @@ class HiddenStates:
             self.drop()
             context = engine._context()
             engine._check(tokens, engine._held())
-            with _embeddings(context):
+            with _embeddings(context, self._usual):
                 try:
                     size = min(_PART, engine._batch.size)
                     for i in range(0, len(tokens), size):
@@ -87,14 +87,15 @@ class HiddenStates:
                     f"no room to look at {n} candidates at once: the context has {engine.n_forks_free} "
                     "sequences left; take fewer (top_k) or close forks"
                 )
-            seqs = [shared.free.pop() for _ in candidates]
+            seqs = sorted(shared.free)[:n]
             self._candidates = [
                 (seq, token, self._rows[:0]) for seq, token in zip(seqs, candidates, strict=True)
             ]
             for seq in seqs:
+                shared.free.discard(seq)
                 llama_cpp.llama_memory_seq_cp(engine._memory, engine._seq, seq, -1, -1)
             try:
-                with _embeddings(context):
+                with _embeddings(context, self._usual):
                     status = decode_each(shared, context, candidates, [held] * n, seqs)
             except KeyboardInterrupt:
                 self.drop()
@@ -130,9 +131,14 @@ class HiddenStates:
 
     def drop(self) -> None:
         """Free the sequences of the candidates that were not taken."""
-        for seq, _, _ in self._candidates:
-            self._engine._shared.give_back(seq)
-        self._candidates = []
+        while self._candidates:
+            self._engine._shared.give_back(self._candidates[-1][0])
+            self._candidates.pop()
+
+    @property
+    def _usual(self) -> bool:
+        """Whether the Llama was made for embeddings."""
+        return bool(self._engine.llama.context_params.embeddings)
 
     @property
     def _width(self) -> int:
@@ -155,13 +161,13 @@ class HiddenStates:
 
 
 @contextmanager
-def _embeddings(context: Any) -> Iterator[None]:
-    """Switch hidden states on for the calls inside."""
+def _embeddings(context: Any, usual: bool) -> Iterator[None]:
+    """Switch hidden states on for the calls inside; ``usual`` is how it is otherwise."""
     llama_cpp.llama_set_embeddings(context, True)
     try:
         yield
     finally:
-        llama_cpp.llama_set_embeddings(context, False)
+        llama_cpp.llama_set_embeddings(context, usual)
 
 
 def _read(context: Any, address_of: Any, n: int, width: int) -> NDArray[np.float32]:

@@ -5,14 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..engine import Logits, Step
 from ..samplers import NumpyPicker, SamplerSettings
-from .llama_chain import LlamaChain
+from .llama_chain import Candidates, LlamaChain
 from .llama_vocab import LlamaTokenizer
 
 if TYPE_CHECKING:
     from .llama import LlamaEngine
+    from .llama_grammar import Grammar
 
-__all__ = ["picker_of"]
+__all__ = ["grammar_step", "picker_of"]
+
+
+def grammar_step(engine: LlamaEngine, settings: SamplerSettings) -> Step:
+    """Return what the grammar of ``settings`` leaves of the first token, as a step."""
+    grammar = _constraint_of(engine, settings)
+
+    def step(tokens: Sequence[int], logits: Logits) -> Logits:
+        candidates = Candidates(len(logits))
+        with engine.lock:
+            grammar.mask(candidates.fill(logits))
+        return candidates.logits()
+
+    return step
 
 
 def picker_of(
@@ -27,9 +42,14 @@ def picker_of(
         return NumpyPicker(settings, seed, LlamaTokenizer(engine.llama, engine.lock))
     if not settings.is_constrained:
         return LlamaChain(engine, settings, seed, history)
+    return LlamaChain(engine, settings, seed, history, _constraint_of(engine, settings))
+
+
+def _constraint_of(engine: LlamaEngine, settings: SamplerSettings) -> Grammar:
     from .llama_grammar import Grammar, schema_to_grammar  # here, because few need it
 
     text = settings.grammar
     if settings.json_schema is not None:
         text = schema_to_grammar(settings.json_schema)
-    return LlamaChain(engine, settings, seed, history, Grammar(engine.llama, text or ""))
+    with engine.lock:
+        return Grammar(engine.llama, text or "")

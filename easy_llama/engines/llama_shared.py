@@ -34,7 +34,7 @@ class SharedContext:
         self.n_evaluated = 0
         self.row: int | None = None
         self.n_seq_max = int(llama_cpp.llama_n_seq_max(llama._ctx.ctx))
-        self.free = list(range(self.n_seq_max - 1, 0, -1))
+        self.free = set(range(1, self.n_seq_max))  # a set: what is given back twice is there once
         self.group = Batch(self.n_seq_max)  # one token for each sequence
         self._one_tokens: dict[int, OneToken] = {}
         self._session = threading.Lock()
@@ -63,7 +63,8 @@ class SharedContext:
         if self._owner == threading.get_ident():
             raise EngineBusyError(_BUSY)
         while not self._session.acquire(timeout=0.2):
-            if not any(thread.ident == self._owner for thread in threading.enumerate()):
+            owner = self._owner  # None for a moment while one goes and the next comes
+            if owner is not None and not any(thread.ident == owner for thread in threading.enumerate()):
                 raise EngineBusyError(_BUSY)
         try:
             self._claim()
@@ -82,9 +83,9 @@ class SharedContext:
         return self._one_tokens[seq]
 
     def take_sequence(self) -> int | None:
-        """Return the number of a free sequence, or None."""
+        """Return the number of a free sequence, or None; it is free until its owner discards it."""
         with self.lock:
-            return self.free.pop() if self.free else None
+            return min(self.free) if self.free else None
 
     def give_back(self, seq: int) -> None:
         """Empty a sequence and make it free again."""
@@ -92,4 +93,4 @@ class SharedContext:
             if self.llama._ctx.ctx is not None:
                 memory = llama_cpp.llama_get_memory(self.llama._ctx.ctx)
                 llama_cpp.llama_memory_seq_rm(memory, seq, -1, -1)
-            self.free.append(seq)
+            self.free.add(seq)

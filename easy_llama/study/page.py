@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..tables import shortened
-from .chart import MARKERS, band_text, bar, marker, scatter
+from .chart import MARKERS, band_text, bar, marker, numbers_text, scatter
 from .outcome import Outcome
 from .rows import COLUMNS, HINTS, cells
 from .style import BANDS, STYLESHEET, band_of
@@ -29,6 +29,7 @@ _CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n
 # of the rest, those that turn the direction of the text around could make it read as what it is not
 _CONTROLS |= dict.fromkeys([*range(128, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 _TITLE = "Decoding methods compared"
+_MANY = 6  # methods that wrote the same; their names are folded away
 
 _Group = list[tuple[int, Outcome]]
 
@@ -136,9 +137,13 @@ def _card(name: str, group: _Group) -> str:
         f"{_data(one.label)}</li>"
         for number, one in group
     )
+    labels = f"<ul>{labels}</ul>"
+    if len(group) > _MANY:
+        numbers = numbers_text(number for number, _ in group)
+        labels = f"<details><summary>{numbers} wrote the same</summary>{labels}</details>"
     described = f"<small>{_data(outcome.description)}</small>" if len(group) == 1 else ""
     return (
-        f'<article id="{name}"><ul>{labels}</ul>{described}'
+        f'<article id="{name}">{labels}{described}'
         f'<div class="text" role="group" aria-label="text {group[0][0]}" tabindex="0">'
         f"{_tokens(outcome)}</div><small>{_summary(outcome)}</small></article>"
     )

@@ -85,6 +85,7 @@ svg .tick{fill:var(--soft)}
 article{background:var(--card);border:1px solid var(--line);border-radius:.4rem;padding:.7rem .9rem}
 article ul{list-style:none;margin:0;padding:0;display:flex;flex-wrap:wrap;gap:0 .9rem;font-weight:600}
 article .n{min-width:0}
+article summary{font-weight:600}
 .text{white-space:pre-wrap;unicode-bidi:isolate;max-height:24rem;overflow-y:auto;
 margin:.5rem 0;line-height:1.6}
 .text span{border-radius:.15rem}
