@@ -246,6 +246,15 @@ def test_keys_that_do_not_fill_their_places_are_not_put_together() -> None:
         assert (gather(parts, consume=False, may_pad=True, row_method=None) is not None) is together
 
 
+def test_a_cache_that_says_it_can_not_be_cut_is_not_cut() -> None:
+    for can, cut in ((True, [-1]), (False, [])):
+        done: list[int] = []
+        held = Held(SimpleNamespace(crop=done.append, is_croppable=can), length=5)
+        assert held.choose([0], 4, None) is can
+        assert (held.cache is not None) is can
+        assert done == cut
+
+
 def test_an_emptied_engine_frees_its_cache() -> None:
     model = llama()
     caches: list[weakref.ref[Any]] = []
@@ -590,11 +599,17 @@ def test_a_model_is_moved_to_the_device_that_is_asked_for() -> None:
             moved.append(where)
             return super().to(*where)
 
+    class Immovable(PlainModule):
+        def to(self, *where: Any) -> Any:
+            raise AssertionError("Torch not compiled with CUDA enabled")  # what torch raises
+
     TorchEngine(Movable())
     assert moved == []
     TorchEngine(Movable(), device="cpu")
     TorchEngine(Movable(), device=torch.device("cpu"))
     assert moved == [(torch.device("cpu"),)] * 2
+    with pytest.raises(SettingsError, match="can't be moved to cuda: Torch not compiled"):
+        TorchEngine(Immovable(), device="cuda")
 
 
 def test_no_token_outside_the_vocabulary_reaches_the_model() -> None:

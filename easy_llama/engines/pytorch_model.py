@@ -298,8 +298,11 @@ def _device_of(model: Any, modules: Sequence[Any], wanted: Any) -> torch.device:
             raise SettingsError(
                 f'device must be one of torch, such as "cpu" or "cuda"; got {wanted!r} ({error})'
             ) from None
-        for module in modules:
-            module.to(device)
+        try:
+            for module in modules:
+                module.to(device)
+        except (AssertionError, NotImplementedError) as error:  # torch without CUDA; weights not loaded yet
+            raise SettingsError(f"the model can't be moved to {device}: {error}") from error
         return device
     own = getattr(model, "device", None)
     if isinstance(own, torch.device):
