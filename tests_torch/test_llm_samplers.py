@@ -50,6 +50,13 @@ def plain(eos: Any = 0) -> Any:
     return model
 
 
+def endless() -> Any:
+    """A model without an end token."""
+    model = llama()
+    model.config.eos_token_id = model.generation_config.eos_token_id = None
+    return model
+
+
 MODELS: dict[str, Callable[[], Any]] = {
     "hugging face": llama,
     "custom module": plain,
@@ -91,16 +98,14 @@ def test_a_row_of_a_batch_draws_what_it_draws_alone() -> None:
 
 
 def test_max_length_counts_new_tokens_in_all_of_them() -> None:
-    model = llama()
-    model.config.eos_token_id = None
+    model = endless()
     for sampler in SAMPLERS:
         found = sampler.sample(model, torch.tensor([[1, 2, 3, 4, 5]]), max_length=4, seed=0)
         assert found.shape == (1, 9), type(sampler).__name__
 
 
 def test_anti_slop_never_writes_the_phrase() -> None:
-    model = llama()
-    model.config.eos_token_id = None
+    model = endless()
     for seed in range(10):
         plain_text = ez.TemperatureSampler(1.0).sample(model, torch.tensor([[1]]), max_length=30, seed=seed)
         pair = plain_text[0, 4:6].tolist()

@@ -101,6 +101,7 @@ class AntiSlopStrategy(Strategy):
         """Forget the last generation."""
         self._track = TextTrack(self.provider.tokenizer.piece, self.around.end_tokens)
         self._states = [0]  # of the phrase finder, before each character
+        self._known: dict[tuple[int, str], tuple[list[int], list[tuple[int, ...]]]] = {}  # steps made before
         self._endings: list[tuple[int, ...]] = []  # the phrases that are complete in each character
         self._path = [0]  # a number for each beginning of the tokens; equal ones have equal numbers
         self._children: dict[tuple[int, int], int] = {}
@@ -119,6 +120,8 @@ class AntiSlopStrategy(Strategy):
 
     def adjust(self, new: Sequence[int], logits: Logits) -> Logits:
         """Lower what was banned after exactly these tokens."""
+        if not self._bans:
+            return logits
         for token, added in self._bans.get(self._path[len(new)], {}).items():
             logits[token] += added
         return logits
@@ -154,19 +157,25 @@ class AntiSlopStrategy(Strategy):
             del self._path[n:], self._states[before + 1 :], self._endings[before:]
         key = (self._path[-1], new[-1])
         self._path.append(self._children.setdefault(key, len(self._children) + 1))
-        state, step, endings_of = self._states[-1], self._finder.step, self._finder.endings
-        for char in track.chars[before:]:
-            if self.ignore_case:
-                ends: tuple[int, ...] = ()
-                for folded in char.casefold():
-                    state = step(state, folded)
-                    ends += endings_of(state)
-            else:
-                state = step(state, char)
-                ends = endings_of(state)
-            self._states.append(state)
-            self._endings.append(ends)
+        step = (self._states[-1], "".join(track.chars[before:]))
+        if step not in self._known:
+            self._known[step] = self._walk(*step)
+        states, endings = self._known[step]
+        self._states += states
+        self._endings += endings
         return before
+
+    def _walk(self, state: int, text: str) -> tuple[list[int], list[tuple[int, ...]]]:
+        """Return the state after each character, and the phrases that are complete there."""
+        states, endings = list[int](), list[tuple[int, ...]]()
+        for char in text:
+            ends: tuple[int, ...] = ()
+            for folded in char.casefold() if self.ignore_case else char:
+                state = self._finder.step(state, folded)
+                ends += self._finder.endings(state)
+            states.append(state)
+            endings.append(ends)
+        return states, endings
 
     def _checked(self, new: Sequence[int], before: int, *, at_end: bool) -> int:
         """Return how many tokens stay; ``before`` is the number of characters before the newest token."""

@@ -25,6 +25,7 @@ class TextTrack:
         self.owners: list[int] = []
         # before each token: the number of characters, bytes of an incomplete one and the token it begins in
         self._marks: list[tuple[int, bytes, int]] = [(0, b"", 0)]
+        self._border = 0  # of the last ``n_tokens_of``
 
     def __len__(self) -> int:
         return len(self._marks) - 1
@@ -63,11 +64,14 @@ class TextTrack:
     def n_tokens_of(self, n_chars: int) -> int:
         """How many of the newest tokens it takes to cover the newest ``n_chars`` characters, counting the
         tokens of a character that is not complete yet."""
-        total, pending, first = self._marks[-1]
+        marks = self._marks
+        total, pending, first = marks[-1]
         until = total - n_chars
-        n = len(self)
-        if pending:
-            n = min(n, first)
-        while n > 0 and self._marks[n][0] > until:
+        # most times it is the border of the last call, or the next one
+        n = min(self._border, len(marks) - 1)
+        while n > 0 and marks[n][0] > until:
             n -= 1
-        return len(self) - n
+        while n + 1 < len(marks) and marks[n + 1][0] <= until:
+            n += 1
+        self._border = n
+        return len(marks) - 1 - (min(n, first) if pending else n)
