@@ -75,12 +75,13 @@ class Runs:
         return run
 
     def rewinds(self) -> tuple[Contender, AntiSlopStrategy]:
-        """Anti-slop with as many phrases, of which some come up about once in 16 tokens."""
-        words, often = Counter(re.findall(r"\w+", self.text)), list[str]()
-        wanted = self.n / 16
-        for word, count in sorted(words.items(), key=lambda item: (item[1], item[0])):
-            if wanted >= count and len(word) > 2:
-                often.append(word)
+        """Anti-slop with as many phrases, of which some come up about once in 16 tokens: beginnings of words,
+        because they come up in other texts, too."""
+        beginnings, often = Counter(re.findall(r" [a-z]{2}", self.text)), list[str]()
+        wanted = self.n / 6  # some are avoided together
+        for beginning, count in sorted(beginnings.items(), key=lambda item: (-item[1], item[0])):
+            if count <= wanted:
+                often.append(beginning)
                 wanted -= count
         rare = [f"qx{i}jq" for i in range(1000 - len(often))]
         strategy = AntiSlopStrategy(self.model, [*often, *rare])

@@ -27,6 +27,7 @@ Slop: TypeAlias = "str | re.Pattern[str]"
 _MAX_VISITS = 100  # rewinds to one place, after which phrases may begin there
 _MAX_FRUITLESS = 500  # rewinds without the text growing, after which they may begin anywhere
 _SLACK = 4  # tokens held back beyond the longest phrase: room to go back further
+_MAX_KNOWN = 100_000  # steps remembered, some 20 MB
 _COIN = 2  # the stream of random numbers for soft bans, beside those for draws and XTC
 _CONTEXT = 32  # characters before the window that lookbehinds can see
 
@@ -87,6 +88,8 @@ class AntiSlopStrategy(Strategy):
         self._phrases = list(phrases.items())
         self._folded = [phrase.casefold() if ignore_case else phrase for phrase in phrases]
         self._finder = PhraseFinder(self._folded)
+        # steps made before, also by other generations: (state, text) -> states and endings
+        self._known: dict[tuple[int, str], tuple[list[int], list[tuple[int, ...]]]] = {}
         patterns = {slop: factor for slop, factor in factors.items() if isinstance(slop, re.Pattern)}
         self._patterns = [(slop.pattern, factor) for slop, factor in patterns.items()]
         self._pattern_finder = PatternFinder([_for_regex(slop) for slop in patterns])
@@ -101,7 +104,6 @@ class AntiSlopStrategy(Strategy):
         """Forget the last generation."""
         self._track = TextTrack(self.provider.tokenizer.piece, self.around.end_tokens)
         self._states = [0]  # of the phrase finder, before each character
-        self._known: dict[tuple[int, str], tuple[list[int], list[tuple[int, ...]]]] = {}  # steps made before
         self._endings: list[tuple[int, ...]] = []  # the phrases that are complete in each character
         self._path = [0]  # a number for each beginning of the tokens; equal ones have equal numbers
         self._children: dict[tuple[int, int], int] = {}
@@ -157,10 +159,13 @@ class AntiSlopStrategy(Strategy):
             del self._path[n:], self._states[before + 1 :], self._endings[before:]
         key = (self._path[-1], new[-1])
         self._path.append(self._children.setdefault(key, len(self._children) + 1))
-        step = (self._states[-1], "".join(track.chars[before:]))
-        if step not in self._known:
-            self._known[step] = self._walk(*step)
-        states, endings = self._known[step]
+        step = (self._states[-1], track.newest)
+        found = self._known.get(step)
+        if found is None:
+            if len(self._known) > _MAX_KNOWN:
+                self._known.clear()
+            found = self._known[step] = self._walk(*step)
+        states, endings = found
         self._states += states
         self._endings += endings
         return before

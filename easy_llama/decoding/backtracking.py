@@ -209,11 +209,14 @@ class _Run:
 
     def _adjusted(self) -> Logits:
         """The logits to choose from, by the strategy."""
-        logits = self._strategy.adjust(self._new, self._rows.logits(self._new))
-        if not isinstance(logits, np.ndarray) or logits.shape != self._rows.shape:
+        given = self._rows.logits(self._new)
+        logits = self._strategy.adjust(self._new, given)
+        if logits is given:
+            return given
+        if not isinstance(logits, np.ndarray) or logits.shape != given.shape:
             raise StrategyError(
                 f"{type(self._strategy).__name__}.adjust must return the logits, an array of the shape "
-                f"{self._rows.shape}; it returned {getattr(logits, 'shape', type(logits).__name__)}"
+                f"{given.shape}; it returned {getattr(logits, 'shape', type(logits).__name__)}"
             )
         return logits
 
@@ -241,13 +244,14 @@ class _Run:
         self._rows.rewind(keep)
         self._renew_picker()
 
-    def ready(self) -> Iterator[int]:
-        """Yield what the strategy holds back no longer."""
-        until = len(self._new) - self._strategy.hold
-        while self._shown < until and not self.ended:
-            self._shown += 1
-            yield self._new[self._shown - 1]
-        self._rows.forget_before(self._shown)
+    def ready(self) -> list[int]:
+        """Return what the strategy holds back no longer; it counts as shown."""
+        shown, until = self._shown, len(self._new) - self._strategy.hold
+        if until <= shown or self.ended:
+            return []
+        self._shown = until
+        self._rows.forget_before(until)
+        return self._new[shown:until]
 
     def rest(self) -> Iterator[int]:
         """Yield all that was held back, without the end token."""
@@ -270,7 +274,6 @@ class _Rows:
         self._first = 0  # the rows are those of consecutive positions, from this one on
         self._spare: list[Logits] = []
         self._scratch: Logits = np.empty(engine.n_vocab, dtype=np.float32)
-        self.shape = (engine.n_vocab,)
         self._n_max = max(16, _ROW_BYTES // (4 * engine.n_vocab))
         self._n_same = self._n_held = 0  # new tokens in the engine: those that are right, and all of them
 

@@ -16,11 +16,12 @@ class TextTrack:
     """``chars`` are the characters of the tokens so far, ``owners`` the index of the token each begins in.
 
     ``piece`` gives the bytes of a token, ``silent`` are tokens without a text, such as those that end one.
-    Bytes that are not UTF-8 become U+FFFD.
+    Bytes that are not UTF-8 become U+FFFD. ``newest`` is what the last ``push`` added.
     """
 
     def __init__(self, piece: Callable[[int], bytes], silent: frozenset[int] = frozenset()) -> None:
         self._piece, self._silent = piece, silent
+        self.newest = ""
         self.chars: list[str] = []
         self.owners: list[int] = []
         # before each token: the number of characters, bytes of an incomplete one and the token it begins in
@@ -39,6 +40,7 @@ class TextTrack:
         before, pending, first = self._marks[n]
         data = pending if new[n] in self._silent else pending + self._piece(new[n])
         text, n_used = codecs.utf_8_decode(data, "replace", False)
+        self.newest = text
         rest = data[n_used:]
         self.chars += text
         self.owners += [n] * len(text)

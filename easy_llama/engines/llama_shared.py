@@ -35,6 +35,7 @@ class SharedContext:
         self.row: int | None = None
         self.n_seq_max = int(llama_cpp.llama_n_seq_max(llama._ctx.ctx))
         self.free = set(range(1, self.n_seq_max))  # a set: what is given back twice is there once
+        self.slow = False  # whether a batch of one token for several sequences takes long
         self.group = Batch(self.n_seq_max)  # one token for each sequence
         self._one_tokens: dict[int, OneToken] = {}
         self._session = threading.Lock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from .llama import LlamaEngine
 
 __all__ = ["decode_each", "extend_together"]
+
+_GUARD_ABOVE = 0.05  # seconds; batches as slow as this are made interruptible
 
 
 def extend_together(
@@ -66,6 +69,10 @@ def decode_each(
     batch: Batch = shared.group
     batch.fill_each(tokens, positions, seqs)
     shared.row = None
-    with interruptible(context):
+    if not shared.slow:
+        start = perf_counter()
         status: int = llama_cpp.llama_decode(context, batch.struct)
-    return status
+        shared.slow = perf_counter() - start > _GUARD_ABOVE
+        return status
+    with interruptible(context):
+        return int(llama_cpp.llama_decode(context, batch.struct))
