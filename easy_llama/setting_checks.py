@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .checks import is_integer, is_number
 from .dry import MAX_BREAKER
 from .errors import SettingsError
 from .steps import MIN_TEMP
@@ -91,9 +92,8 @@ def _number(name: str, value: Any) -> int | float | None:
     low, high, whole, optional = _RANGES[name]
     if value is None and optional:
         return 0 if name == "mirostat" else None
-    kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-    is_number = isinstance(value, kinds) and not isinstance(value, bool)
-    if is_number and low <= value <= high and (name != "temp" or not 0 < value < MIN_TEMP):
+    fits = is_integer(value, low, high) if whole else is_number(value) and low <= value <= high
+    if fits and (name != "temp" or not 0 < value < MIN_TEMP):
         number: int | float = value.item() if isinstance(value, np.generic) else value
         return number
     kind = "an integer" if whole else "a number"
@@ -137,10 +137,9 @@ def _logit_bias(value: Any) -> tuple[tuple[int | str, float], ...]:
 def _bias(pair: Any) -> tuple[int | str, float]:
     if isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2:
         key, bias = pair
-        is_token = isinstance(key, (int, np.integer)) and not isinstance(key, bool) and 0 <= key <= _MAX_TOKEN
+        is_token = is_integer(key, 0, _MAX_TOKEN)
         is_text = isinstance(key, str) and key != ""
-        is_number = isinstance(bias, (int, float, np.integer, np.floating)) and not isinstance(bias, bool)
-        if (is_token or is_text) and is_number and (-_MAX_BIAS <= bias <= _MAX_BIAS or bias == -np.inf):
+        if (is_token or is_text) and is_number(bias) and (-_MAX_BIAS <= bias <= _MAX_BIAS or bias == -np.inf):
             return (key if is_text else int(key), float(bias))
     raise SettingsError(
         f"logit_bias must give each token (an id, or a text that is one token) a number from "

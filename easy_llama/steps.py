@@ -255,7 +255,7 @@ def largest(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
     candidates = np.flatnonzero(values >= bound if bound > -np.inf else values > -np.inf)
     if k >= len(candidates):
         return candidates
-    return candidates[np.argpartition(values[candidates], -k)[-k:]]
+    return candidates[np.argpartition(values[candidates], -k)[len(candidates) - k :]]
 
 
 def uniform(seed: int, position: int) -> float:

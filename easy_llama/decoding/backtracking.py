@@ -19,7 +19,7 @@ from ..engine import Engine, Logits, Tokenizer, prefill
 from ..errors import NoTokenLeft, StrategyError
 from ..samplers import SamplerSettings
 from ..text import StopFinder, text_pieces
-from .sampling import picker_for
+from .sampling import close_picker, picker_for
 
 __all__ = ["Backtracking", "Circumstances", "Rewind", "Strategy"]
 
@@ -261,8 +261,7 @@ class _Run:
 
     def close(self) -> None:
         """Free the picker."""
-        if hasattr(self._pick, "close"):
-            self._pick.close()
+        close_picker(self._pick)
 
 
 class _Rows:

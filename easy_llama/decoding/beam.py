@@ -13,11 +13,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import repeat
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import is_integer, is_number
 from ..engine import Engine, Step, extend_all, prefill
 from ..errors import ContextFullError, EngineError, NoTokenLeft, SettingsError
 
@@ -77,7 +78,7 @@ class BeamSearch:
         _check_count("num_beams", self.num_beams, None)
         _check_count("num_return_sequences", self.num_return_sequences, self.num_beams)
         power = self.length_penalty
-        if not _is_number(power) or not abs(power) <= MAX_LENGTH_PENALTY:
+        if not is_number(power) or not abs(power) <= MAX_LENGTH_PENALTY:
             raise SettingsError(f"length_penalty must be a number from -10 to 10 (0 is off); got {power!r}")
         if not (isinstance(self.early_stopping, bool) or self.early_stopping == "never"):
             raise SettingsError(f'early_stopping must be True, False or "never"; got {self.early_stopping!r}')
@@ -305,12 +306,7 @@ class _Scoring:
 
 def _check_count(name: str, value: Any, highest: int | None) -> None:
     """Raise SettingsError unless ``value`` is an integer from 1 to ``highest``."""
-    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if is_integer and 1 <= int(value) <= (highest or math.inf):
+    if is_integer(value, 1, highest or math.inf):
         return
     allowed = "of at least 1" if highest is None else f"from 1 to num_beams ({highest})"
     raise SettingsError(f"{name} must be an integer {allowed}; got {value!r}")
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)

@@ -9,10 +9,11 @@ from typing import TypeAlias
 import numpy as np
 
 from .. import menu
+from ..checks import check_integer, check_number
 from ..engine import Logits, Provider
 from ..errors import EngineError, SettingsError
 from .backtracking import Rewind, Strategy
-from .strategies import check_integer, check_number, force, likeliest
+from .strategies import force, likeliest
 
 __all__ = ["Chooser", "HumanGuidanceStrategy"]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import check_integer, is_number
 from ..engine import Engine, Tokenizer
 from ..errors import SettingsError
 from ..samplers import MAX_SEED, SamplerSettings, SimpleSampling
@@ -76,10 +77,9 @@ class QAlign:
         for name in ("reward", "text"):
             if not callable(getattr(self, name)):
                 raise SettingsError(f"{name} must be a function of one argument; got {getattr(self, name)!r}")
-        _check_integer("steps", self.steps, 1, None)
-        _check_integer("seed", self.seed, 0, MAX_SEED)
-        is_number = isinstance(self.beta, (int, float, np.integer, np.floating))
-        if not is_number or isinstance(self.beta, bool) or not 0 < self.beta < math.inf:
+        check_integer("steps", self.steps, 1)
+        check_integer("seed", self.seed, 0, MAX_SEED)
+        if not is_number(self.beta) or not 0 < self.beta < math.inf:
             raise SettingsError(f"beta must be a number above 0; got {self.beta!r}")
         if not isinstance(self.settings, SamplerSettings):
             raise SettingsError(f"settings must be a SamplerSettings; got {self.settings!r}")
@@ -104,7 +104,7 @@ class QAlign:
         A proposal evaluates only what the engine doesn't hold from the one before; the engine is left with
         the last proposal. Raises SettingsError, which names the text, when the reward fails or is NaN or inf.
         """
-        _check_integer("limit", limit, 1, None)
+        check_integer("limit", limit, 1)
         now = self._draw(engine, prompt, end_tokens, limit, (), self._rng(0))
         chain = [now.sample]
         for step in range(1, self.steps + 1):
@@ -180,11 +180,3 @@ class _State:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 80 else text[:80] + "…")
-
-
-def _check_integer(name: str, value: Any, lowest: int, highest: int | None) -> None:
-    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if is_integer and lowest <= int(value) <= (math.inf if highest is None else highest):
-        return
-    allowed = f"of at least {lowest}" if highest is None else f"from {lowest} to {highest}"
-    raise SettingsError(f"{name} must be an integer {allowed}; got {value!r}")

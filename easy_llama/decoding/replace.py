@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..checks import check_integer, check_number
 from ..engine import Logits, Provider, Tokenizer
 from ..errors import SettingsError
 from ..steps import probabilities
 from .backtracking import Rewind, Strategy
 from .phrases import PhraseFinder
-from .strategies import check_integer, check_number, force
+from .strategies import force
 from .text_track import TextTrack
 
 __all__ = ["ReplaceStrategy", "spell"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..engine import Engine, Picker, Tokenizer, prefill
 from ..samplers import SamplerSettings, numpy_picker
 
-__all__ = ["Sampling", "picker_for"]
+__all__ = ["Sampling", "close_picker", "picker_for"]
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ class Sampling:
             if token not in end_tokens:
                 yield token
         finally:
-            close = getattr(pick, "close", None)  # llama.cpp's chain is freed at once, not at some time
-            if close is not None:
-                close()
+            close_picker(pick)
 
 
 def _advance(engine: Engine, pick: Picker, tokens: list[int]) -> Callable[[int], int]:
@@ -61,6 +59,13 @@ def _advance(engine: Engine, pick: Picker, tokens: list[int]) -> Callable[[int],
         return pick(tokens, engine.extend((token,)))
 
     return evaluate_and_pick
+
+
+def close_picker(pick: Picker) -> None:
+    """Free a picker that holds memory, such as llama.cpp's chain, at once and not at some time."""
+    close = getattr(pick, "close", None)
+    if close is not None:
+        close()
 
 
 def picker_for(

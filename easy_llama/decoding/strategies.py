@@ -14,9 +14,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from ..checks import check_integer, check_number
 from ..engine import Logits, Provider
 from ..errors import SettingsError, StrategyError
-from ..steps import probabilities
+from ..steps import largest, probabilities
 from .backtracking import Circumstances, Rewind, Strategy
 
 __all__ = [
@@ -24,8 +25,6 @@ __all__ = [
     "ChainStrategy",
     "CreativeWritingStrategy",
     "DebugStrategy",
-    "check_integer",
-    "check_number",
     "force",
     "is_flat",
     "likeliest",
@@ -146,24 +145,8 @@ def is_flat(logits: Logits, top_p: float, top_k: int) -> bool:
         return False
     weights = logits - peak
     np.exp(weights, out=weights)
-    before = np.exp(_largest(logits, n_before) - peak)
+    before = np.exp(logits[largest(logits, n_before)] - peak)
     return bool(before.sum() < top_p * weights.sum())
-
-
-def _largest(logits: Logits, k: int) -> Logits:
-    """Return the ``k`` largest values in any order, without partitioning the whole vocabulary.
-
-    The k-th largest of the maxima of many groups is a lower bound of the k-th largest value.
-    """
-    if k == 0:
-        return logits[:0]
-    n_groups = 16 * k
-    if 4 * n_groups < len(logits):
-        n_grouped = len(logits) // n_groups * n_groups
-        maxima = logits[:n_grouped].reshape(-1, n_groups).max(axis=0)
-        logits = logits[logits >= np.partition(maxima, -k)[-k]]
-    top: Logits = np.partition(logits, -k)[-k:]
-    return top
 
 
 # --- adaptive temperature ------------------------------------------------------------------------------
@@ -342,20 +325,3 @@ def likeliest(logits: Logits, k: int) -> list[tuple[int, float]]:
     top = top[np.argsort(-logits[top], kind="stable")]
     chances = probabilities(logits)
     return [(int(token), float(chances[token])) for token in top if logits[token] > _NEG_INF]
-
-
-def check_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """Return ``value`` as an int; SettingsError unless it is one from ``low`` to ``high``."""
-    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if is_integer and low <= value and (high is None or value <= high):
-        return int(value)
-    allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
-    raise SettingsError(f"{name} must be an integer {allowed}; got {value!r}")
-
-
-def check_number(name: str, value: Any, low: float, high: float) -> float:
-    """Return ``value`` as a float; SettingsError unless it is a number from ``low`` to ``high``."""
-    kinds = (int, float, np.integer, np.floating)
-    if isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high:
-        return float(value)
-    raise SettingsError(f"{name} must be a number from {low} to {high}; got {value!r}")

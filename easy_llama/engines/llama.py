@@ -30,7 +30,7 @@ from ..samplers import NumpyPicker, SamplerSettings
 from .llama_batch import Batch
 from .llama_chain import LlamaChain
 from .llama_hidden import HiddenStates
-from .llama_interrupt import interruptible
+from .llama_interrupt import GUARD_ABOVE, interruptible
 from .llama_picker import picker_of
 from .llama_rows import logits_address, rows_at
 from .llama_shared import SharedContext
@@ -40,7 +40,6 @@ from .llama_together import extend_together
 __all__ = ["LlamaEngine"]
 
 _ABORTED = 2
-_GUARD_ABOVE = 0.05  # seconds; a single-token decode as slow as this is made interruptible too
 
 _decode = llama_cpp.llama_decode
 
@@ -155,7 +154,7 @@ class LlamaEngine:
             self._drop_unrecorded()
             raise
         if start:
-            self._slow = perf_counter() - start > _GUARD_ABOVE
+            self._slow = perf_counter() - start > GUARD_ABOVE
         shared.row = self._seq
         return context
 
@@ -343,7 +342,7 @@ class LlamaEngine:
                     self._batch.want_all()
                 start = perf_counter()
                 status = _decode(context, self._batch.struct)
-                self._slow = perf_counter() - start > _GUARD_ABOVE * len(part)
+                self._slow = perf_counter() - start > GUARD_ABOVE * len(part)
                 if status == _ABORTED and self._has_state:
                     self._clear()
                 elif status == _ABORTED:

@@ -19,13 +19,13 @@ import numpy as np
 from ..engine import Logits
 from ..errors import EngineError, NoTokenLeft
 from ..samplers import SamplerSettings, resolve_biases
+from .llama_rows import CANDIDATE
 from .llama_samplers import build_chain, chain_of, chain_seed, plan_samplers
 from .llama_vocab import LlamaTokenizer
 
 __all__ = ["Candidates", "Constraint", "LlamaChain", "build_chain"]
 
 _NOTHING_LEFT = "no token is left to choose from: all {} logits are -inf; ban fewer tokens"
-_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
 
 
 class _Source(Protocol):
@@ -71,7 +71,7 @@ class Candidates:
 
     def __init__(self, n_vocab: int) -> None:
         self._n_vocab = n_vocab
-        self._data = np.zeros(n_vocab, dtype=_CANDIDATE)
+        self._data = np.zeros(n_vocab, dtype=CANDIDATE)
         self._ids = np.arange(n_vocab, dtype=np.int32)
 
     def fill(self, logits: Logits) -> Any:

@@ -24,12 +24,12 @@ from .gbnf import Named
 from .gbnf_check import check_grammar, named_tokens
 from .json_schema import schema_to_grammar
 from .llama_log import collected_log
+from .llama_rows import CANDIDATE
 
 __all__ = ["Grammar", "check_grammar", "schema_to_grammar"]
 
 _STRIDE = 64  # tokens between two kept states
 _SILENT = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
-_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
 
 _apply = llama_cpp.llama_sampler_apply
 _accept = llama_cpp.llama_sampler_accept
@@ -239,5 +239,5 @@ def _silent_tokens(llama: Llama, vocab: Any, n_vocab: int) -> NDArray[np.bool_]:
 def _view(array: Any) -> NDArray[np.void]:
     """The candidates of a ``llama_token_data_array`` as a writable structured array."""
     address = ctypes.cast(array.data, ctypes.c_void_p).value
-    memory = (ctypes.c_char * (array.size * _CANDIDATE.itemsize)).from_address(address)
-    return np.frombuffer(memory, dtype=_CANDIDATE)
+    memory = (ctypes.c_char * (array.size * CANDIDATE.itemsize)).from_address(address)
+    return np.frombuffer(memory, dtype=CANDIDATE)

@@ -17,7 +17,9 @@ from typing import Any
 
 import llama_cpp
 
-__all__ = ["interruptible"]
+__all__ = ["GUARD_ABOVE", "interruptible"]
+
+GUARD_ABOVE = 0.05  # seconds; a decode of one token, or of one in each sequence, as slow as this is guarded
 
 _NO_CALLBACK: Any = ctypes.cast(0, llama_cpp.ggml_abort_callback)
 

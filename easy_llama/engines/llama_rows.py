@@ -13,7 +13,10 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["embeddings_address", "logits_address", "rows_at"]
+__all__ = ["CANDIDATE", "embeddings_address", "logits_address", "rows_at"]
+
+CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+"""A ``llama_token_data``: what samplers work on."""
 
 
 def _address_of(name: str) -> Callable[[Any, int], int | None]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..engine import Engine
 from ..errors import EngineError, PromptError
 from .llama_batch import Batch
-from .llama_interrupt import interruptible
+from .llama_interrupt import GUARD_ABOVE, interruptible
 from .llama_rows import logits_address, rows_at
 from .llama_shared import SharedContext
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .llama import LlamaEngine
 
 __all__ = ["decode_each", "extend_together"]
-
-_GUARD_ABOVE = 0.05  # seconds; batches as slow as this are made interruptible
 
 
 def extend_together(
@@ -72,7 +70,7 @@ def decode_each(
     if not shared.slow:
         start = perf_counter()
         status: int = llama_cpp.llama_decode(context, batch.struct)
-        shared.slow = perf_counter() - start > _GUARD_ABOVE
+        shared.slow = perf_counter() - start > GUARD_ABOVE
         return status
     with interruptible(context):
         return int(llama_cpp.llama_decode(context, batch.struct))

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Literal
 
 from ..decoding import BeamSearch, decoder_for, room_for
-from ..decoding.sampling import picker_for
+from ..decoding.sampling import close_picker, picker_for
 from ..engine import Engine, HiddenEngine, Logits, Picker, Provider, prefill
 from .measures import logprob_and_rank, pieces_of
 from .methods import Method, picker_of_steps
@@ -94,9 +94,7 @@ def _draw(provider: Provider, method: Method, task: Task) -> tuple[_Judged, floa
         judged = _drawn(engine, pick, logits, task)
         return judged, perf_counter() - start - judged.seconds
     finally:
-        close = getattr(pick, "close", None)  # a chain of llama.cpp holds memory
-        if close is not None:
-            close()
+        close_picker(pick)
 
 
 def _drawn(engine: Engine, pick: Picker, logits: Logits, task: Task) -> _Judged:
