@@ -18,11 +18,12 @@ ROOT = PACKAGE.parent
 
 # a module imports only what stands before it; the modules of a rack count as the rack
 ORDER = [
-    "errors", "checks", "hub", "formats", "engine", "dry", "steps", "draws", "setting_checks", "settings",
-    "presets", "picker", "samplers", "setting_texts", "menu", "text", "decoding", "stats", "generation",
-    "engines", "loaded", "providers", "explain", "token_samplers", "model", "tables", "study", "message", "layout",
-    "overflow", "storage", "thread", "history", "recorder", "terminal", "console_commands", "console",
-    "__init__", "cli_flags", "cli_tools", "cli_compare", "cli", "__main__",
+    "errors", "checks", "hub", "formats", "engine", "dry", "steps", "draws", "setting_checks",
+    "settings", "presets", "picker", "samplers", "setting_texts", "menu", "text", "decoding", "stats",
+    "generation", "engines", "loaded", "providers", "explain", "token_samplers", "model", "tables",
+    "study", "message", "layout", "overflow", "storage", "thread", "history", "recorder", "terminal",
+    "console_commands", "console", "__init__", "cli_flags", "cli_tools", "cli_compare", "cli",
+    "__main__",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LONG_FUNCTIONS: dict[str, str] = {}  # "file:function" -> why it may be longer
