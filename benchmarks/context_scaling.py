@@ -14,7 +14,7 @@ from collections.abc import Callable
 import llama_cpp
 import numpy as np
 
-from easy_llama.engines.llama_context import scaled_rope_base
+from easy_llama.engines.llama.plan import scaled_rope_base
 from easy_llama.model import BUNDLED_MODEL
 from training.dialogues import document
 

@@ -20,7 +20,7 @@ import numpy as np
 import easy_llama as ez
 from easy_llama.decoding import AntiSlopStrategy, CreativeWritingStrategy, Strategy
 from easy_llama.engine import prefill
-from easy_llama.engines.llama_chain import LlamaChain
+from easy_llama.engines.llama.chain import LlamaChain
 from easy_llama.model import BUNDLED_MODEL
 
 from .random_model import random_model
@@ -54,7 +54,7 @@ class Runs:
         prefill(self.model.engine, self.prompt)
         start = time.perf_counter()
         generation = self.model.generation(self.prompt, sampler=self.settings, strategy=strategy)
-        for _ in self.model._chunks(generation):
+        for _ in generation.chunks():
             pass
         seconds = time.perf_counter() - start
         assert len(generation.tokens) == self.n

@@ -19,7 +19,8 @@ import llama_cpp
 
 import easy_llama as ez
 from easy_llama.engine import prefill
-from easy_llama.engines import llama as llama_engine
+from easy_llama.engines.llama import context as llama_context
+from easy_llama.engines.llama.batch import OneToken
 
 PROMPT = "Once upon a time"
 STOPS = ["<never>", "\n\nUser:"]
@@ -45,7 +46,7 @@ class DecodeClock:
     def install(self) -> None:
         """Stand in for ``llama_decode`` wherever it is called from."""
         setattr(llama_cpp.llama_cpp, "llama_decode", self)  # noqa: B010  # another package's name
-        setattr(llama_engine, "_decode", self)  # noqa: B010  # a name that is private there
+        setattr(llama_context, "_decode", self)  # noqa: B010  # a name that is private there
 
 
 def plain_loop(model: ez.Model) -> Iterator[int]:
@@ -53,8 +54,9 @@ def plain_loop(model: ez.Model) -> Iterator[int]:
     engine = model.engine
     prefill(engine, model.tokenize(PROMPT))
     chain: Any = engine.picker(ez.samplers.DefaultSampling, 1)
-    context, put, struct = engine._context(), engine._one.put, engine._one.struct
-    decode, sample = llama_engine._decode, llama_cpp.llama_sampler_sample
+    one, context = OneToken(0), engine.context()
+    put, struct = one.put, one.struct
+    decode, sample = llama_context._decode, llama_cpp.llama_sampler_sample
     start = position = len(engine.tokens)
     while True:
         token = sample(chain._chain, context, -1)
@@ -73,7 +75,7 @@ def llama_generate(model: ez.Model) -> Iterator[int]:
 def stream(model: ez.Model) -> Iterator[int]:
     """Model.stream: text, two stop strings, dicts, statistics."""
     generation = model.generation(PROMPT, STOPS)
-    for _ in model._chunks(generation):
+    for _ in generation.chunks():
         yield len(generation.tokens)
 
 

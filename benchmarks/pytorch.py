@@ -18,8 +18,8 @@ import torch
 import transformers
 
 import easy_llama as ez
-from easy_llama.engines.pytorch import TorchEngine
-from easy_llama.engines.pytorch_sampling import IdTokenizer
+from easy_llama.engines.pytorch.engine import TorchEngine
+from easy_llama.engines.pytorch.tensors import IdTokenizer
 
 Run = Callable[[], int]
 """Generates once and returns the number of new tokens."""
@@ -105,7 +105,7 @@ def slow(model: Any, prompt: torch.Tensor, n: int) -> tuple[dict[str, Run], dict
 def backtracking(model: Any, prompt: torch.Tensor, n: int) -> tuple[dict[str, Run], dict[str, Run]]:
     """Return anti-slop with 10 phrases that do not come up: easy_llama's and backtrack_sampler's."""
     tokenizer = IdTokenizer(32_000, frozenset())
-    phrases = [tokenizer.text([i, i, i]) for i in range(10)]
+    phrases = [tokenizer.spelled([i, i, i]) for i in range(10)]
 
     class Provider:
         engine = TorchEngine(model)
@@ -134,12 +134,12 @@ def backtracking(model: Any, prompt: torch.Tensor, n: int) -> tuple[dict[str, Ru
             return torch.tensor([ids]) if options.get("return_tensors") else ids
 
         def decode(self, ids: Any, **options: Any) -> str:
-            return tokenizer.text(ids)
+            return tokenizer.spelled(ids)
 
     theirs = module.TransformersProvider(model, Tokenizer(), torch.device("cpu"))
     strategy = peer.AntiSlopStrategy(theirs, phrases, with_variants=False)
     sampler = peer.BacktrackSampler(theirs, strategy)
-    text = tokenizer.text(tokens)
+    text = tokenizer.spelled(tokens)
     return runs, {
         "backtrack_sampler AntiSlopStrategy": lambda: len(
             list(sampler.generate(prompt=text, max_new_tokens=n))

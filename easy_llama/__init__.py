@@ -20,10 +20,9 @@ from .decoding import (
     ReplaceStrategy,
     Strategy,
 )
-from .engines.pytorch_text import TransformersProvider
 from .errors import EasyLlamaError
+from .generation.providers import EngineProvider, LlamacppProvider, TransformersProvider
 from .model import Model
-from .providers import LlamacppProvider
 from .samplers import SamplerSettings
 from .study import Study, compare
 from .thread import Thread
@@ -51,6 +50,7 @@ __all__ = [
     "CreativeWritingStrategy",
     "DebugStrategy",
     "EasyLlamaError",
+    "EngineProvider",
     "HumanGuidanceStrategy",
     "LlamacppProvider",
     "MinPSampler",

@@ -1,20 +1,22 @@
-"""What every engine and tokenizer can do, and the one function that reuses their cache.
+"""What engines, tokenizers and providers can do, and the functions that need no more than that.
 
 An engine knows token ids only. It evaluates tokens, forgets the newest ones and forks; ``prefill``
-turns that into "make the engine hold exactly these tokens, evaluating as few as possible".
+turns that into "make the engine hold exactly these tokens, evaluating as few as possible". What only
+some engines can do are protocols of their own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import index
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ExceededContextLengthException, PromptError
+from .errors import ExceededContextLengthException, PromptError, SettingsError
 
 Logits: TypeAlias = NDArray[np.float32]
 """Unnormalised log-probabilities of the next token, float32, shape (n_vocab,)."""
@@ -59,6 +61,82 @@ class Engine(Protocol):
         ...
 
 
+# --- what an engine may do beyond that -----------------------------------------------------------------
+# Each is asked for by isinstance, and tests/engine_suite.py tests it on every engine that has it. Most list
+# only what comes beside Engine, because isinstance looks at every member.
+
+
+@runtime_checkable
+class CountingEngine(Protocol):
+    """An engine that counts what it evaluates; statistics are made of it."""
+
+    @property
+    def n_evaluated(self) -> int:
+        """How many tokens were evaluated so far, by this engine and its forks."""
+        ...
+
+
+@runtime_checkable
+class SessionEngine(Protocol):
+    """An engine that several Python threads may share, one generation after the other."""
+
+    def session(self) -> AbstractContextManager[Callable[[], None]]:
+        """Reserve it for one generation; another thread waits for its turn.
+
+        A generator must call what is yielded each time it is resumed, because another thread may have
+        taken it over. Raises EngineBusyError where waiting would never end.
+        """
+        ...
+
+
+@runtime_checkable
+class ForkingEngine(Protocol):
+    """An engine that has room for some forks only."""
+
+    @property
+    def n_forks_free(self) -> int:
+        """How many more forks there is room for."""
+        ...
+
+
+@runtime_checkable
+class BatchEngine(Protocol):
+    """An engine that evaluates several forks at once."""
+
+    def extend_batch(self, engines: Sequence[Engine], tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Evaluate one token on each of ``engines``, which are forks of one engine, in one batch.
+
+        Returns the logits, float32 (len(engines), n_vocab), valid until the next call on any of them.
+        Raises EngineError for engines that do not belong together.
+        """
+        ...
+
+
+@runtime_checkable
+class RowsEngine(Protocol):
+    """An engine that tells the logits after each of several tokens."""
+
+    def extend_rows(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Evaluate ``tokens`` at once and return the logits after each, float32 (len(tokens), n_vocab).
+
+        Valid until the next call. Takes memory for all of them, so evaluate long texts in parts.
+        """
+        ...
+
+
+@runtime_checkable
+class ShiftingEngine(Protocol):
+    """An engine that can forget tokens in the middle without evaluating the later ones again."""
+
+    def discard(self, start: int, stop: int) -> bool:
+        """Remove the tokens from ``start`` to before ``stop`` and let the later ones take their place.
+
+        Nothing is evaluated, but what is kept still carries traces of what was removed. Returns False, and
+        changes nothing, where it can't be done.
+        """
+        ...
+
+
 @runtime_checkable
 class HiddenEngine(Engine, Protocol):
     """An engine that also tells the last hidden state of every token, after the final norm.
@@ -92,8 +170,52 @@ class HiddenEngine(Engine, Protocol):
         ...
 
 
+class RewindingPicker(Protocol):
+    """A Picker that can go back, and that holds memory."""
+
+    def __call__(self, tokens: Sequence[int], logits: Logits, /) -> int:
+        """Choose the token after ``tokens``; NoTokenLeft where every logit is -inf."""
+        ...
+
+    def rewind(self, tokens: Sequence[int], salt: int) -> None:
+        """Go back to having chosen exactly ``tokens``; new random numbers, which derive from ``salt``."""
+        ...
+
+    def close(self) -> None:
+        """Free the memory; a second call does nothing."""
+        ...
+
+
+Settings_contra = TypeVar("Settings_contra", contravariant=True)
+
+
+@runtime_checkable
+class PickingEngine(Protocol[Settings_contra]):
+    """An engine with pickers of its own, such as llama.cpp's sampler chain, and constraints for them."""
+
+    def picker(self, settings: Settings_contra, seed: int, history: Sequence[int] = ()) -> RewindingPicker:
+        """Return the picker for SamplerSettings; ``history`` are the tokens before the first draw."""
+        ...
+
+    def advance(self, picker: Picker) -> Callable[[int], int] | None:
+        """Return a function that evaluates a token and picks the next: the same as ``extend`` and ``picker``,
+        but faster. None where it has none for this picker."""
+        ...
+
+    def constraint_step(self, settings: Settings_contra) -> Step:
+        """Return what the constraint of the settings leaves of the first token, as a step."""
+        ...
+
+
+# --- tokenizers and providers --------------------------------------------------------------------------
+
+
 class Tokenizer(Protocol):
-    """Text to token ids, and token ids to bytes."""
+    """Text to token ids, and token ids to bytes.
+
+    A class that derives from it writes the first four; the others have answers that suit a vocabulary
+    without markup.
+    """
 
     n_vocab: int
 
@@ -114,7 +236,24 @@ class Tokenizer(Protocol):
         """Return the bytes that ``token`` adds to the text: maybe half a character, maybe none."""
         ...
 
+    def decode(self, tokens: Sequence[int]) -> bytes:
+        """Return the bytes of ``tokens``; control tokens add none."""
+        return b"".join(map(self.piece, tokens))
 
+    def raw_text(self, token: int) -> str:
+        """Return what the vocabulary writes for ``token``, such as ``Ġmeow`` or ``▁me``."""
+        return self.piece(token).decode("utf-8", "replace")
+
+    def is_control(self, token: int) -> bool:
+        """Whether ``token`` is markup that adds no text."""
+        return token in self.end_tokens
+
+    def markers(self) -> tuple[str, str]:
+        """Return the texts of the beginning- and end-of-sequence tokens, "" where there are none."""
+        return "", ""
+
+
+@runtime_checkable
 class Provider(Protocol):
     """What has an engine and a tokenizer: a Model, a LlamacppProvider, a TransformersProvider."""
 
@@ -129,23 +268,55 @@ class Provider(Protocol):
         ...
 
 
+@runtime_checkable
+class ChatProvider(Provider, Protocol):
+    """A provider that tells what its model is called and how it was taught to chat."""
+
+    @property
+    def name(self) -> str:
+        """What the model is called: the name of its file, where there is one."""
+        ...
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja template that came with the model, or None."""
+        ...
+
+
 Decoder: TypeAlias = Callable[[Engine, list[int], frozenset[int], int], Iterator[int]]
 """(engine, prompt, end tokens, limit) -> tokens; it yields only tokens that stay."""
 
 
 @contextmanager
 def reserved(engine: Engine) -> Iterator[Callable[[], None]]:
-    """Reserve an engine that is shared for one generation; see ``LlamaEngine.session``.
+    """Reserve an engine that is shared for one generation; see ``SessionEngine``.
 
-    A generator must call the yielded function each time it is resumed, because another thread may have
-    taken it over. Engines that can't be shared need no reservation.
+    Engines that can't be shared need no reservation.
     """
-    session = getattr(engine, "session", None)
-    if session is None:
+    if not isinstance(engine, SessionEngine):
         yield lambda: None
         return
-    with session() as claim:
+    with engine.session() as claim:
         yield claim
+
+
+def check_provider(provider: object) -> Provider:
+    """Return ``provider``; SettingsError unless it has an engine and a tokenizer."""
+    if isinstance(provider, Provider):
+        return provider
+    raise SettingsError(
+        f"provider must be a Model, a LlamacppProvider or a TransformersProvider; got {provider!r:.200}"
+    )
+
+
+def n_evaluated(engine: Engine) -> int:
+    """How many tokens ``engine`` has evaluated; always 0 where it doesn't count."""
+    return engine.n_evaluated if isinstance(engine, CountingEngine) else 0
+
+
+def room_for_forks(engine: Engine) -> float:
+    """How many more forks ``engine`` has room for; infinity where it sets no limit."""
+    return engine.n_forks_free if isinstance(engine, ForkingEngine) else math.inf
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
@@ -212,14 +383,13 @@ def extend_all(
 ) -> NDArray[np.float32]:
     """Evaluate one token on each engine and return the logits, float32 (len(engines), n_vocab).
 
-    In one batch where the engines share a context (an optional ``extend_batch``), else one by one. Like
+    In one batch where it is a BatchEngine, else one by one. Like
     the result of ``extend`` it is valid until the next call on any of the engines. On large weights a
     batch of 2 to 6 tokens can be slower than one after the other; ``batch=False`` asks for that.
     """
-    native = getattr(engines[0], "extend_batch", None) if batch and len(engines) > 1 else None
-    if native is not None:
-        rows: NDArray[np.float32] = native(engines, tokens)
-        return rows
+    first = engines[0]
+    if batch and len(engines) > 1 and isinstance(first, BatchEngine):
+        return first.extend_batch(engines, tokens)
     out = np.empty((len(engines), engines[0].n_vocab), dtype=np.float32)
     for row, engine, token in zip(out, engines, tokens, strict=True):
         row[:] = engine.extend((token,))

@@ -1,35 +1,27 @@
 """Model: a GGUF file, loaded, with everything one does to text with it.
 
-The only place where the layers meet: prompt -> tokens -> decoder -> pieces of text. The model keeps what
-it has evaluated; a prompt that begins like the previous one costs only what is new.
+What it does to text is in ``generation/speaker.py``; here a file comes and goes, and tells what it is.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from time import perf_counter
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
-import numpy as np
+from .errors import ExceededContextLengthException, ModelFileError, ModelUnloadedException
+from .generation.speaker import Beam, Speaker
+from .generation.stats import Stats
 
-from .decoding import Alignment, QAlign, Strategy, beam_search_of, decoder_for, room_for
-from .engine import common_prefix, prefill, prompt_tokens
-from .errors import (
-    ExceededContextLengthException,
-    ModelUnloadedException,
-    PromptError,
-    SettingsError,
-)
-from .explain import StepReport, explain_steps, first_draw
-from .generation import Generation
-from .loaded import BUNDLED_MODEL, LoadedModel
-from .samplers import DefaultSampling, SamplerSettings, SimpleSampling
-from .stats import Stats
-from .steps import probabilities
-from .text import StopFinder
+if TYPE_CHECKING:
+    import llama_cpp
+
+    from .engines.llama.engine import LlamaEngine
+    from .engines.llama.load import LoadedModel, ModelFacts
+    from .engines.llama.plan import LoadOptions
+    from .engines.llama.vocab import LlamaTokenizer
 
 __all__ = [
     "BUNDLED_MODEL",
@@ -40,32 +32,28 @@ __all__ = [
     "Stats",
 ]
 
-Prompt: TypeAlias = "str | Sequence[int]"
-Stops: TypeAlias = "Sequence[str | int]"
-Chunk: TypeAlias = dict[str, Any]
+BUNDLED_MODEL = Path(__file__).parent / "data" / "tiny.gguf"
+
+T = TypeVar("T")
+M = TypeVar("M", bound="Model")
 
 
-class Writable(Protocol):
-    """What a file must offer to be printed to."""
+class _Fact(Generic[T]):
+    """An attribute of Model that was learned when the file was loaded; it stays when that is unloaded."""
 
-    def write(self, text: str, /) -> object: ...
-    def flush(self) -> object: ...
+    def __init__(self, of: Callable[[ModelFacts], T], doc: str) -> None:
+        self._of = of
+        self.__doc__ = doc
 
-
-class Beam(NamedTuple):
-    """A text that beam search found.
-
-    ``score`` is ``logprob``, the sum of the log-probabilities, divided by ``length**length_penalty``, where
-    the length counts the end token.
-    """
-
-    text: str
-    tokens: tuple[int, ...]
-    score: float
-    logprob: float
+    @overload
+    def __get__(self, model: None, owner: type[Model]) -> _Fact[T]: ...
+    @overload
+    def __get__(self, model: Model, owner: type[Model]) -> T: ...
+    def __get__(self, model: Model | None, owner: type[Model]) -> T | _Fact[T]:
+        return self if model is None else self._of(model.facts)
 
 
-class Model(LoadedModel):
+class Model(Speaker):
     """A llama.cpp model with its context.
 
     >>> import easy_llama as ez
@@ -87,251 +75,146 @@ class Model(LoadedModel):
     SettingsError. Leaving a ``with`` block unloads the model.
     """
 
-    # --- tokens ----------------------------------------------------------------------------------------
-
-    def tokenize(self, text: str) -> list[int]:
-        """Return the token ids of ``text``, with BOS where the model wants one; markup becomes tokens."""
-        if not isinstance(text, str):
-            raise PromptError(f"text must be a str; got {type(text).__name__}")
-        return self.tokenizer.encode(text)
-
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """Return the text of ``tokens``; control tokens add none, bytes that are not UTF-8 become U+FFFD."""
-        return self.tokenizer.decode(tokens).decode("utf-8", "replace")
-
-    def get_length(self, text: str) -> int:
-        """Return the length of ``text`` in tokens, including BOS."""
-        return len(self.tokenize(text))
-
-    # --- generating ------------------------------------------------------------------------------------
-
-    def generate(
+    def __init__(
         self,
-        prompt: Prompt,
-        stops: Stops = (),
-        sampler: SamplerSettings = DefaultSampling,
+        model_path: str | os.PathLike[str] | None = None,
+        context_length: int | None = None,
+        n_gpu_layers: int = 0,
+        offload_kqv: bool = True,
+        flash_attn: bool = False,
+        verbose: bool = False,
         *,
-        strategy: Strategy | None = None,
-    ) -> str:
-        """Return the text that follows ``prompt``, without the stop that ended it.
+        quantize_kv_cache: bool = False,
+        n_threads: int | None = None,
+        rope_freq_base: float | None = None,
+    ) -> None:
+        from .engines.llama.plan import LoadOptions
 
-        - ``prompt``: text or token ids
-        - ``stops``: texts and token ids that end the generation; the model's own end tokens always do
-        - ``sampler``: how tokens are chosen
-        - ``strategy``: what may take tokens back again, such as ``ez.AntiSlopStrategy(model, [...])``
-
-        Raises PromptError, ExceededContextLengthException with both counts, EngineBusyError inside an
-        unfinished stream, SettingsError for settings that don't go together, KeyboardInterrupt within 0.2 s
-        of Ctrl-C.
-        """
-        return "".join(self.generation(prompt, stops, sampler, strategy=strategy).pieces())
-
-    def stream(
-        self,
-        prompt: Prompt,
-        stops: Stops = (),
-        sampler: SamplerSettings = DefaultSampling,
-        *,
-        strategy: Strategy | None = None,
-    ) -> Generator[Chunk, None, None]:
-        """Return a generator of dicts; ``chunk['choices'][0]['text']`` is the next piece of text.
-
-        The last dict has no text and a ``finish_reason``: ``"stop"`` or ``"length"``. Pieces hold whole
-        characters. Arguments are those of ``generate``. The context belongs to the stream until it is
-        read to its end or closed.
-        """
-        return self._chunks(self.generation(prompt, stops, sampler, strategy=strategy))
-
-    def _chunks(self, generation: Generation) -> Generator[Chunk, None, None]:
-        pieces = generation.pieces()
-        try:
-            for text in pieces:
-                yield {"choices": [{"text": text, "index": 0, "finish_reason": None}]}
-            reason = generation.stats.finish_reason
-            yield {"choices": [{"text": "", "index": 0, "finish_reason": reason}]}
-        finally:
-            pieces.close()
-
-    def stream_print(
-        self,
-        prompt: Prompt,
-        stops: Stops = (),
-        sampler: SamplerSettings = DefaultSampling,
-        end: str = "\n",
-        file: Writable | None = None,
-        flush: bool = True,
-        *,
-        strategy: Strategy | None = None,
-    ) -> str:
-        """Print the text to ``file`` (standard output) as it is generated, then ``end``; return the text.
-
-        ``flush`` after each piece; at the end it is flushed in any case.
-        """
-        out = sys.stdout if file is None else file
-        generation, pieces = self.generation(prompt, stops, sampler, strategy=strategy), []
-        try:
-            for text in generation.pieces():
-                pieces.append(text)
-                out.write(text)
-                if flush:
-                    out.flush()
-        finally:
-            out.write(end)
-            out.flush()
-        return "".join(pieces)
-
-    def generation(
-        self,
-        prompt: Prompt,
-        stops: Stops = (),
-        sampler: SamplerSettings = DefaultSampling,
-        *,
-        strategy: Strategy | None = None,
-    ) -> Generation:
-        """Return the generation that the three methods above read: its pieces, its tokens, its statistics."""
-        tokens, limit = self._prompt_and_limit(prompt, sampler)
-        end_tokens, texts = self.tokenizer.resolve_stops(stops)
-        seed = sampler.real_seed()
-        return Generation(
-            self.engine,
-            self.tokenizer.piece,
-            decoder_for(sampler, seed, self.tokenizer, strategy, texts),
-            tokens,
-            end_tokens,
-            limit,
-            StopFinder(texts) if texts else None,
-            seed,
-            self._note,
+        self._path = _path_of(model_path)
+        self.filename = self._path.name
+        self._options: LoadOptions = LoadOptions(
+            context_length=context_length,
+            n_gpu_layers=n_gpu_layers,
+            offload_kqv=offload_kqv,
+            flash_attn=flash_attn,
+            quantize_kv_cache=quantize_kv_cache,
+            rope_freq_base=rope_freq_base,
+            n_threads=n_threads,
+            verbose=verbose,
         )
+        self._loaded: LoadedModel | None = self._load()
+        self.facts: ModelFacts = self._loaded.facts
+        self.stats = Stats()
 
-    def _prompt_and_limit(self, prompt: Prompt, sampler: SamplerSettings) -> tuple[list[int], int]:
-        """Return the prompt's tokens and how many may follow."""
-        if not isinstance(sampler, SamplerSettings):
-            raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}")
-        tokens = prompt_tokens(self, prompt)
-        room = room_for(sampler, self.context_length, len(tokens))
-        if room < 1:
-            needed = self.context_length - len(tokens) - room + 1
-            raise ExceededContextLengthException(len(tokens), self.context_length, needed)
-        return tokens, sampler.limit(room)
+    # --- loading ---------------------------------------------------------------------------------------
 
-    def _note(self, stats: Stats) -> None:
-        self.stats = stats
+    def load(self) -> None:
+        """Load the model; do nothing if it is loaded."""
+        if self._loaded is None or not self._loaded.engine.alive:
+            self._loaded = self._load()
+            self.facts = self._loaded.facts
 
-    def beams(
-        self,
-        prompt: Prompt,
-        num_beams: int = 5,
-        *,
-        num_return_sequences: int | None = None,
-        length_penalty: float = 1.0,
-        early_stopping: bool | Literal["never"] = False,
-        sampler: SamplerSettings = DefaultSampling,
-    ) -> list[Beam]:
-        """Return what beam search finds after ``prompt``, the best first: texts with their scores.
+    def _load(self) -> LoadedModel:
+        from .engines.llama.load import load_model
 
-        Arguments and scores are those of Hugging Face's ``generate``; ``num_return_sequences`` is all of them
-        by default. Of ``sampler`` the logit bias, the penalties and ``max_len_tokens`` count. The beams share
-        the context, which holds once what they have in common; where it is full the search ends.
-        """
-        if not isinstance(sampler, SamplerSettings):
-            raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}")
-        settings = replace(
-            sampler, num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping
-        )
-        n = num_beams if num_return_sequences is None else num_return_sequences
-        decoder = replace(beam_search_of(settings, self.tokenizer), num_return_sequences=n)
-        decoder_for(settings, 0, self.tokenizer)  # refuses what does not go together with a search
-        tokens, limit = self._prompt_and_limit(prompt, settings)
-        engine, end_tokens = self.engine, self.tokenizer.end_tokens
-        with self._counted(tokens):
-            found = decoder.search(engine, tokens, end_tokens, limit)
-        return [Beam(self.detokenize(one.tokens), one.tokens, one.score, one.logprob) for one in found]
+        return load_model(self._path, self._options)
 
-    def align(
-        self,
-        prompt: Prompt,
-        reward: Callable[[str], float],
-        steps: int = 16,
-        beta: float = 1.0,
-        seed: int | None = None,
-        *,
-        sampler: SamplerSettings = SimpleSampling,
-    ) -> Alignment:
-        """Sample answers in proportion to p(answer) * exp(reward(answer) / beta): QAlign.
+    def unload(self) -> None:
+        """Free the memory; do nothing if the model is unloaded."""
+        if self._loaded is not None:
+            self._loaded.engine.close()
+        self._loaded = None
 
-        - ``reward``: any function of the text; more is better, -inf forbids it
-        - ``steps``: how many changes are proposed, 16 to 1000 is usual
-        - ``beta``: the smaller, the more the reward counts
-        - ``sampler``: p is what it samples from, the model's own by default; its ``max_len_tokens``
-          is the longest answer
+    def reload(self) -> None:
+        """Unload and load again: an empty context."""
+        self.unload()
+        self.load()
 
-        Returns the whole chain, the acceptance rate and the best answer. Source:
-        https://arxiv.org/abs/2504.03790. Raises SettingsError when the reward raises or is no number.
-        """
-        tokens, limit = self._prompt_and_limit(prompt, sampler)
-        chosen = replace(sampler, seed=seed).real_seed()
-        chain = QAlign(reward, self.detokenize, steps, beta, chosen, sampler, self.tokenizer)
-        with self._counted(tokens):
-            return chain.align(self.engine, tokens, self.tokenizer.end_tokens, limit)
+    def __enter__(self: M) -> M:
+        return self
 
-    def ingest(self, text: Prompt) -> None:
-        """Evaluate ``text`` now, so that generations that begin with it start at once."""
-        self._logits(text)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.unload()
 
-    def candidates(self, prompt: Prompt, k: int) -> list[tuple[str, np.floating[Any]]]:
-        """Return the ``k`` most likely next tokens with their probabilities, the likeliest first.
+    def __repr__(self) -> str:
+        state = "" if self._loaded is not None else ", unloaded"
+        return f"<Model {self.filename}, {self.context_length} tokens of context{state}>"
 
-        Tokens are raw vocabulary text (``'Ġmeow'``, ``'▁me'``); probabilities are the model's own, over the
-        whole vocabulary, before any sampler setting.
-        """
-        if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= self.n_vocab:
-            raise SettingsError(f"k must be an integer from 1 to {self.n_vocab}; got {k!r}")
-        chances = self._logits(prompt, probabilities)
-        top = np.argpartition(chances, -k)[-k:]
-        top = top[np.argsort(-chances[top], kind="stable")]
-        return [(self.vocab[token], chances[token]) for token in top]
+    # --- parts -----------------------------------------------------------------------------------------
 
-    def explain(self, prompt: Prompt, sampler: SamplerSettings = DefaultSampling) -> list[StepReport]:
-        """Return what each step of ``sampler`` does to the distribution of the next token.
+    def _parts(self) -> LoadedModel:
+        if self._loaded is None:
+            raise ModelUnloadedException(f"{self._path.name} is unloaded; call load() before using it again")
+        return self._loaded
 
-        The first report is the model's own distribution, the last one what is drawn from; for mirostat and
-        adaptive-p as at the beginning of a text. NoTokenLeft where a step removes every token.
-        """
-        if not isinstance(sampler, SamplerSettings):
-            raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}")
-        from .engines.llama_picker import grammar_step
+    @property
+    def engine(self) -> LlamaEngine:
+        """The engine that evaluates tokens; with ``tokenizer`` it makes the model a provider."""
+        return self._parts().engine
 
-        tokens, named = prompt_tokens(self, prompt), sampler.named_steps(self.tokenizer)
-        if sampler.is_constrained:
-            named.insert(0, ("grammar", grammar_step(self.engine, sampler)))
-        rule, text_of = sampler.draw_rule(), self.vocab.__getitem__
-        if rule is not None:
-            named.append(("mirostat" if sampler.mirostat else "adaptive_p", first_draw(rule)))
-        return list(self._logits(tokens, lambda logits: explain_steps(tokens, logits, named, text_of)))
+    @property
+    def tokenizer(self) -> LlamaTokenizer:
+        """The tokenizer of the loaded vocabulary."""
+        return self._parts().tokenizer
 
-    def _logits(self, prompt: Prompt, use: Any = lambda logits: None) -> Any:
-        """Evaluate ``prompt`` and return ``use(logits)``; the view itself must not leave the session."""
-        tokens = prompt_tokens(self, prompt)
-        with self._counted(tokens):
-            return use(prefill(self.engine, tokens))
+    @property
+    def llama(self) -> llama_cpp.Llama:
+        """The underlying ``llama_cpp.Llama``; calling it by hand between generations is harmless."""
+        return self.engine.llama
 
-    @contextmanager
-    def _counted(self, tokens: list[int]) -> Iterator[None]:
-        """Reserve the engine and note in ``stats`` what was evaluated and reused."""
-        engine = self.engine
-        with engine.session():
-            before, start = engine.n_evaluated, perf_counter()
-            reused = min(common_prefix(engine.tokens, tokens), len(tokens) - 1)
-            try:
-                yield
-            finally:
-                evaluated, seconds = engine.n_evaluated - before, perf_counter() - start
-                self.stats = Stats(evaluated=evaluated, reused=reused, prompt_seconds=seconds)
+    @property
+    def vocab(self) -> list[str]:
+        """The raw text of every token, by id."""
+        return self.tokenizer.texts
 
-    def print_candidates(self, prompt: Prompt, k: int, file: Writable | None = None) -> None:
-        """Print ``candidates`` to ``file`` (standard output), a line each."""
-        out = sys.stdout if file is None else file
-        for token, chance in self.candidates(prompt, k):
-            out.write(f"token {token!r} has probability {float(chance)}\n")
-        out.flush()
+    # --- facts -----------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """What the model is called: the name of the file."""
+        return self.filename
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja template in the file, or None."""
+        template = self.facts.metadata.get("tokenizer.chat_template")
+        return template if isinstance(template, str) else None
+
+    metadata = _Fact(lambda facts: facts.metadata, "GGUF metadata: numbers, flags, texts, short arrays")
+    verbose = _Fact(lambda facts: facts.verbose, "whether llama.cpp's log is shown")
+    context_length = _Fact(lambda facts: facts.context_length, "tokens the context holds")
+    n_ctx = _Fact(lambda facts: facts.context_length, "another name for ``context_length``")
+    n_ctx_train = _Fact(lambda facts: facts.n_ctx_train, "the native context length")
+    ctx_scale = _Fact(
+        lambda facts: facts.context_length / facts.n_ctx_train, "``context_length / n_ctx_train``"
+    )
+    rope_freq_base_train = _Fact(lambda facts: facts.rope_freq_base_train, "the RoPE base in the file")
+    rope_freq_base = _Fact(lambda facts: facts.rope_freq_base, "the RoPE base in use")
+    flash_attn = _Fact(lambda facts: facts.flash_attn, "whether Flash Attention is on")
+    n_gpu_layers = _Fact(lambda facts: facts.n_gpu_layers, "layers on the GPU as asked for")
+    type_k = _Fact(lambda facts: facts.type_k, "type of the keys in the cache: 1 is f16, 8 is q8_0")
+    type_v = _Fact(lambda facts: facts.type_v, "type of the values in the cache")
+    n_vocab = _Fact(lambda facts: facts.n_vocab, "tokens in the vocabulary")
+    n_layer = _Fact(lambda facts: facts.n_layer, "layers")
+    n_gqa = _Fact(lambda facts: facts.n_gqa, "query heads per key-value head")
+    bos_token = _Fact(lambda facts: facts.bos_token, "beginning of sequence, or None")
+    eos_token = _Fact(lambda facts: facts.eos_token, "end of sequence, or None")
+    eot_token = _Fact(lambda facts: facts.eot_token, "end of turn, or None")
+    nl_token = _Fact(lambda facts: facts.nl_token, "newline, or None")
+    sep_token = _Fact(lambda facts: facts.sep_token, "separator, or None")
+    prefix_token = _Fact(lambda facts: facts.prefix_token, "before the text in front of a gap, or None")
+    middle_token = _Fact(lambda facts: facts.middle_token, "before the text that fills a gap, or None")
+    suffix_token = _Fact(lambda facts: facts.suffix_token, "before the text behind a gap, or None")
+    cls_token = _Fact(lambda facts: facts.cls_token, "classifier token, or None")
+
+
+def _path_of(model_path: object) -> Path:
+    """Return the path to load from; ModelFileError for what can't be one."""
+    try:
+        return Path(BUNDLED_MODEL if model_path is None else model_path).expanduser()  # type: ignore[arg-type]
+    except (TypeError, RuntimeError) as error:  # no path at all, or the home of an unknown user
+        raise ModelFileError(
+            f"model_path must be the path of a GGUF file; got {model_path!r} ({error})"
+        ) from None

@@ -9,14 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, overload
 
 import numpy as np
 
-from .decoding import AntiSlopStrategy, Backtracking, BeamSearch, QAlign, Sampling
+from .checks import check_integer, check_number
+from .decoding.antislop import AntiSlopStrategy
+from .decoding.backtracking import Backtracking
+from .decoding.beam import BeamSearch
+from .decoding.qalign import QAlign
+from .decoding.sampling import Sampling, sample_together
 from .engine import Decoder, Provider, Tokenizer, prompt_tokens, reserved
+from .engines.pytorch.tensors import IdTokenizer, ModelProvider, rows_of, tensor_of
 from .errors import ExceededContextLengthException, SettingsError
-from .samplers import MAX_SEED, SamplerSettings, SimpleSampling
+from .samplers.fields import MAX_SEED
+from .samplers.presets import SimpleSampling
+from .samplers.settings import SamplerSettings
+from .text.pieces import decoded
 
 __all__ = [
     "DEFAULT_SLOPS",
@@ -87,10 +97,10 @@ class TokenSampler:
           (batch * num_return_sequences, length). Rows end at their end token and are padded
         - ``seed``: the same call returns the same; each sequence has draws of its own
         """
-        _check_count("max_length", max_length)
-        _check_count("num_return_sequences", num_return_sequences)
+        check_integer("max_length", max_length, 1)
+        check_integer("num_return_sequences", num_return_sequences, 1)
         first = replace(SimpleSampling, seed=seed).real_seed()
-        if not (hasattr(model, "engine") and hasattr(model, "tokenizer")):
+        if not isinstance(model, Provider):
             return self._sample_tensor(model, prompt, max_length, num_return_sequences, first)
         tokens = prompt_tokens(model, prompt)
         limit = min(max_length, model.engine.n_ctx - len(tokens))
@@ -109,8 +119,6 @@ class TokenSampler:
 
     def _sample_tensor(self, model: Any, input_ids: Any, max_length: int, n: int, seed: int) -> Any:
         """``sample`` for a PyTorch model."""
-        from .engines.pytorch_sampling import ModelProvider, draw_together, rows_of, tensor_of
-
         provider = ModelProvider(model)
         ends = provider.tokenizer.end_tokens
         try:
@@ -121,8 +129,10 @@ class TokenSampler:
             seeds = _seeds(seed, len(prompts) * n)
             each = [prompt for prompt in prompts for _ in range(n)]
             found: list[Sequence[int]] = []
-            if type(self).decoder is TokenSampler.decoder and len(each) > 1:
-                found += draw_together(provider.engine, each, self.settings, seeds, ends, limit)
+            decoders = [self.decoder(provider, one) for one in seeds]
+            plain = [decoder for decoder in decoders if isinstance(decoder, Sampling)]
+            if len(plain) == len(each) > 1:
+                found += sample_together(provider.engine, each, plain, ends, limit)
             else:
                 for i, prompt in enumerate(prompts):
                     found += self._sequences(provider, prompt, limit, n, seeds[i * n])
@@ -154,7 +164,7 @@ class TopKSampler(TokenSampler):
     k: int = 50
 
     def __post_init__(self) -> None:
-        _check_count("k", self.k)
+        check_integer("k", self.k, 1)
 
     @property
     def settings(self) -> SamplerSettings:
@@ -226,8 +236,7 @@ class AntiSlopSampler(TokenSampler):
     disallowed_phrases: Sequence[Sequence[int]] = ()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.penalty <= 1:
-            raise SettingsError(f"penalty must be a number from 0 (a ban) to 1; got {self.penalty!r}")
+        check_number("penalty", self.penalty, 0, 1, also=" (0 is a ban)")
         object.__setattr__(self, "disallowed_tokens", tuple(self.disallowed_tokens))
         if self.slops is not None and not isinstance(self.slops, (str, Mapping)):
             object.__setattr__(self, "slops", tuple(self.slops))
@@ -243,17 +252,17 @@ class AntiSlopSampler(TokenSampler):
         slops = self._slops(provider.tokenizer)
         if not slops:
             return Sampling(self.settings, seed, provider.tokenizer)
-        is_text = not hasattr(provider.tokenizer, "text")  # characters that stand for tokens have no case
+        is_text = not isinstance(provider.tokenizer, IdTokenizer)  # characters for tokens have no case
         strategy = AntiSlopStrategy(provider, slops, ignore_case=self.ignore_case and is_text)
         return Backtracking(strategy, self.settings, seed, provider.tokenizer)
 
     def _slops(self, tokenizer: Tokenizer) -> dict[Any, float]:
         """Return what to look for, with its factors."""
-        in_ids = getattr(tokenizer, "text", None)  # a bare model's tokens stand for themselves
+        bare = tokenizer if isinstance(tokenizer, IdTokenizer) else None
         slops = self.slops
         if slops is None:
             slops = () if self.disallowed_phrases or self.disallowed_tokens else DEFAULT_SLOPS
-        if slops and in_ids is not None:
+        if slops and bare is not None:
             raise SettingsError(
                 "a bare model has no tokenizer to find phrases with: give disallowed_phrases as token ids, "
                 "or sample from TransformersProvider(model, tokenizer)"
@@ -264,8 +273,7 @@ class AntiSlopSampler(TokenSampler):
             slops if isinstance(slops, Mapping) else dict.fromkeys(slops, self.penalty)
         )
         for phrase in self.disallowed_phrases:
-            pieces = b"".join(map(tokenizer.piece, phrase)).decode("utf-8", "replace")
-            found[in_ids(phrase) if in_ids is not None else pieces] = self.penalty
+            found[decoded(tokenizer, phrase) if bare is None else bare.spelled(phrase)] = self.penalty
         return found
 
 
@@ -281,7 +289,7 @@ class BeamSearchSampler(TokenSampler):
         self._search(1)
 
     def _search(self, n: int) -> BeamSearch:
-        _check_count("beam_width", self.beam_width)
+        check_integer("beam_width", self.beam_width, 1)
         if n > self.beam_width:
             raise SettingsError(
                 f"num_return_sequences={n} is more than the {self.beam_width} beams; use a wider beam"
@@ -326,13 +334,9 @@ class QAlignSampler(TokenSampler):
 
     def decoder(self, provider: Provider, seed: int) -> Decoder:
         """The chain, as a decoder that yields its best text."""
-        piece = provider.tokenizer.piece
-
-        def joined(tokens: Sequence[int]) -> str:
-            return b"".join(map(piece, tokens)).decode("utf-8", "replace")
-
-        text = getattr(provider.tokenizer, "answer", joined)
-        return QAlign(self.reward, text, self.num_steps, self.beta, seed, self.settings, provider.tokenizer)
+        tokenizer = provider.tokenizer
+        text = tokenizer.answer if isinstance(tokenizer, IdTokenizer) else partial(decoded, tokenizer)
+        return QAlign(self.reward, text, self.num_steps, self.beta, seed, self.settings, tokenizer)
 
 
 def _only(name: str, **values: Any) -> SamplerSettings:
@@ -347,8 +351,3 @@ def _only(name: str, **values: Any) -> SamplerSettings:
 def _seeds(seed: int, n: int) -> list[int]:
     """Return ``n`` seeds, the first of them ``seed``."""
     return [seed, *map(int, np.random.default_rng(seed).integers(MAX_SEED + 1, size=n - 1))]
-
-
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise SettingsError(f"{name} must be an integer of at least 1; got {value!r}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easy_llama.engine import Logits
-from easy_llama.steps import probabilities
+from easy_llama.steps.basic import probabilities
 
 _LAYOUT = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 import easy_llama as ez
 from easy_llama.decoding import AntiSlopStrategy, Backtracking, Sampling
-from easy_llama.decoding.phrases import PhraseFinder
-from easy_llama.decoding.text_track import TextTrack
 from easy_llama.errors import SettingsError
 from easy_llama.samplers import GreedyDecoding, SamplerSettings, SimpleSampling
+from easy_llama.text.phrases import PhraseFinder
+from easy_llama.text.track import TextTrack
 
 from .toys import PieceTokenizer, ToyProvider, table_of, toy
 

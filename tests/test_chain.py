@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 import easy_llama as ez
 from easy_llama.engine import Logits, prefill
-from easy_llama.engines.llama import LlamaEngine
-from easy_llama.engines.llama_chain import LlamaChain
+from easy_llama.engines.llama.chain import LlamaChain
+from easy_llama.engines.llama.engine import LlamaEngine
 from easy_llama.errors import EngineError, ModelUnloadedException, NoTokenLeft, SettingsError
-from easy_llama.samplers import GreedyDecoding, SamplerSettings
-from easy_llama.steps import probabilities
+from easy_llama.samplers import GreedyDecoding, NumpyPicker, SamplerSettings
+from easy_llama.steps.basic import probabilities
 
 from .candidates import fits
 
@@ -50,7 +50,7 @@ def run(chain: LlamaChain, tokens: list[int], n: int) -> list[int]:
 # --- the logits that are given -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("chosen", [GreedyDecoding, PLAIN, EVERYTHING, SamplerSettings(mirostat=2)], ids=str)
+@pytest.mark.parametrize("chosen", [GreedyDecoding, PLAIN, EVERYTHING], ids=str)
 def test_all_ways_to_give_logits_lead_to_the_same_tokens(model: ez.Model, chosen: SamplerSettings) -> None:
     engine, prompt = engine_of(model), model.tokenize("Once upon a time")
     view = prefill(engine, prompt)
@@ -223,8 +223,10 @@ class Allowing:
             if i not in self.allowed:
                 array.data[i].logit = -np.inf
 
-    def reset(self) -> None:
+    def rewind(self, tokens: Sequence[int]) -> None:
         self.accepted = []
+        for token in tokens:
+            self.accept(token)
 
     def close(self) -> None:
         self.n_closed += 1
@@ -354,6 +356,14 @@ def test_every_sampler_is_freed_once(model: ez.Model, monkeypatch: pytest.Monkey
     del chain
     gc.collect()
     assert len(freed) == 9
+
+
+@pytest.mark.parametrize("fields", [{"mirostat": 2}, {"adaptive_target": 0.5}])
+def test_draws_with_a_state_are_refused(model: ez.Model, fields: dict[str, Any]) -> None:
+    chosen = SamplerSettings(**fields)
+    with pytest.raises(SettingsError, match="draw with a NumpyPicker"):
+        LlamaChain(engine_of(model), chosen, 1)
+    assert isinstance(engine_of(model).picker(chosen, 1), NumpyPicker)
 
 
 def test_a_failed_chain_is_freed(model: ez.Model, monkeypatch: pytest.MonkeyPatch) -> None:

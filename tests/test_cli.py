@@ -10,7 +10,7 @@ from dataclasses import fields
 import pytest
 
 from easy_llama import SamplerSettings, __version__
-from easy_llama.setting_texts import HELP
+from easy_llama.samplers.texts import HELP
 
 COMMAND = [sys.executable, "-m", "easy_llama"]
 

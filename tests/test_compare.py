@@ -32,7 +32,7 @@ from easy_llama.errors import (
     SettingsError,
 )
 from easy_llama.samplers import SimpleSampling
-from easy_llama.steps import probabilities, temperature
+from easy_llama.steps.basic import probabilities, temperature
 from easy_llama.study import Outcome, Study, chart, compare, measures, writing
 from easy_llama.study.measures import (
     distinct,
@@ -44,7 +44,7 @@ from easy_llama.study.measures import (
 )
 from easy_llama.study.methods import NAMES, nucleus
 from easy_llama.study.rows import COLUMNS
-from easy_llama.text import text_pieces
+from easy_llama.text.pieces import text_pieces
 
 from .conftest import chatml
 from .toys import PieceTokenizer, ToyProvider, table_of, toy

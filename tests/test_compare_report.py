@@ -15,12 +15,13 @@ import pytest
 from click.testing import CliRunner
 
 import easy_llama as ez
-from easy_llama.cli_compare import compare as command
+from easy_llama.cli.compare import compare as command
 from easy_llama.study import Study, compare, write_html
 from easy_llama.study.chart import numbers_text, scatter
 from easy_llama.study.methods import NAMES
 from easy_llama.study.page import html_of as page_of
 from easy_llama.study.style import BANDS, DARK, LIGHT, STYLESHEET, band_of
+from easy_llama.terminal.escape import harmless
 
 from .test_compare import chain
 from .toys import toy
@@ -277,9 +278,7 @@ def test_the_command_in_a_process_of_its_own() -> None:
 
 
 def test_a_text_can_not_steer_the_terminal() -> None:
-    from easy_llama.cli_compare import _printable
-
-    assert _printable("a\x1b[2Jb\r\n\tc\u202e") == "a\\x1b[2Jb\\r\n\tc\\u202e"
+    assert harmless("a\x1b[2Jb\r\n\tc\u202e") == "a\\x1b[2Jb\\r\n\tc\\u202e"
 
 
 def test_the_example_runs(tmp_path: Path) -> None:

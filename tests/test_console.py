@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 import easy_llama as ez
-from easy_llama.console import Console
-from easy_llama.console_commands import COMMANDS
-from easy_llama.history import History
-from easy_llama.recorder import Recorder
+from easy_llama.chat.conversation import Conversation
+from easy_llama.chat.history import History
+from easy_llama.chat.recorder import Recorder
+from easy_llama.console.commands import COMMANDS
+from easy_llama.console.loop import Console
 from easy_llama.samplers import GreedyDecoding
-from easy_llama.terminal import PlainReader, Screen
+from easy_llama.terminal.reader import PlainReader
+from easy_llama.terminal.screen import Screen
 from easy_llama.thread import Thread
 from tests.test_cli import COMMAND, run
 
@@ -28,7 +30,7 @@ TYPED = re.escape("\x1b[?2004l")  # the line is complete
 needs_terminal = pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")
 
 
-def talk(model: ez.Model, *lines: str, **options: Any) -> tuple[str, Thread]:
+def talk(model: ez.Model, *lines: str, **options: Any) -> tuple[str, Conversation]:
     """Type ``lines`` into a console and return what it wrote and its thread."""
     out = io.StringIO()
     reader = PlainReader(io.StringIO("\n".join(lines) + "\n"), out)

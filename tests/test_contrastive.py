@@ -13,7 +13,7 @@ from easy_llama.engine import Engine, HiddenEngine, prefill
 from easy_llama.engines.table import TableEngine
 from easy_llama.errors import EngineError, ExceededContextLengthException, SettingsError
 from easy_llama.samplers import ContrastiveSearch, GreedyDecoding, SamplerSettings, SimpleSampling
-from easy_llama.steps import probabilities
+from easy_llama.steps.basic import probabilities
 
 
 def by_definition(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import os
 import re
 import shutil
@@ -80,9 +81,11 @@ def test_commands(name: str, folder: Path) -> None:
         assert check(expected, done.stdout + done.stderr, FLAGS), f"{command}\n{done.stdout}{done.stderr}"
 
 
-@pytest.mark.parametrize("module", ["engine", "steps", "model", "hub", "formats", "thread"])
+@pytest.mark.parametrize(
+    "module", ["engine", "steps.random", "model", "hub", "formats.catalogue", "terminal.escape", "thread"]
+)
 def test_docstring_examples(module: str) -> None:
-    failed, tried = doctest.testmod(getattr(__import__(f"easy_llama.{module}"), module), optionflags=FLAGS)
+    failed, tried = doctest.testmod(importlib.import_module(f"easy_llama.{module}"), optionflags=FLAGS)
     assert tried > 0
     assert failed == 0
 

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 import easy_llama as ez
-from easy_llama import formats, layout
+from easy_llama import formats
+from easy_llama.chat import layouts
+from easy_llama.engine import Tokenizer
 from easy_llama.errors import EasyLlamaWarning, FormatError
 from easy_llama.formats import Finding, Format, check
 from easy_llama.formats.shape import like
@@ -29,9 +31,10 @@ THINKING = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>{% endif 
 
 
 @dataclass
-class FakeTokenizer:
+class FakeTokenizer(Tokenizer):
     """One token for each special text, otherwise one for each character."""
 
+    n_vocab: int = 0x110000
     special: tuple[str, ...] = ("<s>", "<|im_start|>", "<|im_end|>")
     adds_bos: bool = True
 
@@ -39,22 +42,25 @@ class FakeTokenizer:
         first = [0] if bos and self.adds_bos else []
         return [*first, *([self.special.index(text)] if text in self.special else map(ord, text))]
 
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        return frozenset()
+
+    def piece(self, token: int) -> bytes:
+        return chr(token).encode()
+
     def markers(self) -> tuple[str, str]:
         return "<s>", "</s>"
-
-    def special_token(self, name: str) -> int | None:
-        return 0
 
 
 @dataclass
 class FakeModel:
     tokenizer: FakeTokenizer = field(default_factory=FakeTokenizer)
-    metadata: dict[str, Any] = field(default_factory=dict)
+    chat_template: str | None = None
 
 
 def fake(template: str | None = CHATML, *, adds_bos: bool = True) -> FakeModel:
-    metadata = {} if template is None else {"tokenizer.chat_template": template}
-    return FakeModel(FakeTokenizer(adds_bos=adds_bos), metadata)
+    return FakeModel(FakeTokenizer(adds_bos=adds_bos), template)
 
 
 def changed(**texts: str) -> Format:
@@ -165,8 +171,11 @@ def test_a_broken_template_is_a_finding(template: str) -> None:
 
 
 @pytest.mark.parametrize("source", [None, 5, ["a"], b"x"])
-def test_a_template_that_is_no_text_is_none(source: Any) -> None:
-    model = FakeModel(metadata={"tokenizer.chat_template": source})
+def test_a_template_that_is_no_text_is_none(
+    source: Any, model: ez.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(model.metadata, "tokenizer.chat_template", source)
+    assert model.chat_template is None
     assert check(model, formats.chatml) == []
 
 
@@ -196,7 +205,7 @@ def test_every_real_template_is_examined(path: Path) -> None:
 
 @pytest.fixture
 def unexamined(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "_examined", set())
+    monkeypatch.setattr(layouts, "_examined", set())
 
 
 def test_a_thread_with_a_format_that_does_not_fit_warns_once(model: ez.Model, unexamined: None) -> None:

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 import easy_llama as ez
 from easy_llama import samplers
 from easy_llama.decoding.sampling import Sampling, picker_for
-from easy_llama.draws import AdaptiveP, DrawRule, Mirostat, MirostatV2, draw
 from easy_llama.engine import Logits
-from easy_llama.engines.llama_chain import build_chain
 from easy_llama.engines.table import TableEngine
 from easy_llama.errors import NoTokenLeft, SettingsError
 from easy_llama.samplers import NumpyPicker, SamplerSettings, numpy_picker
-from easy_llama.steps import probabilities
+from easy_llama.steps.basic import probabilities
+from easy_llama.steps.draws import AdaptiveP, DrawRule, Mirostat, MirostatV2, draw
+from tests.c_chain import build_chain
 
 from .candidates import Candidates, fits
 

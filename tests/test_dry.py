@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import easy_llama as ez
-from easy_llama.dry import Breakers, dry, dry_breakers, repeat_lengths
+from easy_llama.engine import Tokenizer
+from easy_llama.steps.dry import Breakers, dry, dry_breakers, repeat_lengths
 
 ZEROS = np.zeros(12, dtype=np.float32)
 
@@ -89,12 +90,15 @@ def slow_repeats(window: list[int], breakers: dict[int, frozenset[tuple[int, ...
     return longest
 
 
-class Letters:
+class Letters(Tokenizer):
     """A tokenizer with pieces of its own."""
 
     n_vocab = 6
-    end_tokens: frozenset[int] = frozenset()
     pieces = (b"a", b"b", b"ab", b"xa", b"ba", "é".encode())
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        return frozenset()
 
     def encode(self, text: str, *, bos: bool = True, special: bool = True) -> list[int]:
         assert (bos, special) == (False, False)

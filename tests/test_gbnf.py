@@ -13,10 +13,10 @@ import sys
 import pytest
 
 import easy_llama as ez
-from easy_llama.engines.gbnf import parse_gbnf
-from easy_llama.engines.gbnf_check import check_grammar
-from easy_llama.engines.gbnf_readings import MAX_READINGS, most_readings
-from easy_llama.engines.llama_grammar import Grammar
+from easy_llama.constraints.gbnf import parse_gbnf
+from easy_llama.constraints.gbnf_check import check_grammar
+from easy_llama.constraints.gbnf_readings import MAX_READINGS, most_readings
+from easy_llama.engines.llama.grammar import Grammar
 from easy_llama.errors import SettingsError
 
 JSON = r"""
@@ -181,8 +181,8 @@ WORKER = """
 import random, sys
 import llama_cpp
 import easy_llama as ez
-from easy_llama.engines.gbnf_check import check_grammar
-from easy_llama.engines.llama_grammar import Grammar
+from easy_llama.constraints.gbnf_check import check_grammar
+from easy_llama.engines.llama.grammar import Grammar
 from easy_llama.errors import SettingsError
 from tests.test_gbnf import JSON, ORDINARY, random_grammar
 from tests.test_grammar import masked
@@ -322,10 +322,9 @@ text = "root ::= " + " ".join(f'"{i}" [a-z]{{0,2000}}' for i in range(10))   # a
 grammar = Grammar(model.llama, text)
 before = psutil.Process().memory_info().rss
 for _ in range(200):
-    grammar.clone().close()
-    twin = grammar.clone()
-    twin.accept_all(model.tokenizer.encode("0abcd", bos=False))
-    twin.reset()
+    Grammar(model.llama, text).close()
+    grammar.rewind(model.tokenizer.encode("0abcd", bos=False))
+    grammar.rewind(())
 print((psutil.Process().memory_info().rss - before) // 2**20)
 """)
     assert int(out) < 100

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import easy_llama as ez
-from easy_llama.engines.gguf import _TENSOR_TYPES, read_gguf, shard_paths
+from easy_llama.engines.llama.gguf import _TENSOR_TYPES, read_gguf, shard_paths
 from easy_llama.errors import ModelFileError
 from easy_llama.model import BUNDLED_MODEL
 from tests.conftest import SHARED

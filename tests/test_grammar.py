@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import easy_llama as ez
-from easy_llama.engines.llama_grammar import Grammar
+from easy_llama.engines.llama.grammar import Grammar
 from easy_llama.errors import EngineError, ModelUnloadedException, PromptError, SettingsError
 from tests.test_gbnf import JSON, ORDINARY
 
@@ -75,7 +75,7 @@ def test_a_grammar_is_followed_to_its_end(model: ez.Model) -> None:
     assert allowed(grammar, model.n_vocab) == sorted(ends(model)), "nothing but an end fits"
     grammar.accept(end)
     assert grammar.tokens == [*tokens, end]
-    grammar.reset()
+    grammar.rewind(())
     assert grammar.tokens == []
     assert grammar.allows(tokens[0])
 
@@ -141,17 +141,15 @@ def test_characters_of_several_tokens(model: ez.Model) -> None:
 
 def test_closed_or_unloaded(model: ez.Model) -> None:
     grammar = Grammar(model.llama, JSON)
-    twin = grammar.clone()
     grammar.close()
     grammar.close()
     calls: list[Callable[[], object]] = [
         lambda: grammar.allows(5), lambda: grammar.accept(5), lambda: masked(grammar, [5]),
-        grammar.clone, lambda: grammar.rewind([5]),
+        lambda: grammar.rewind([5]),
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(EngineError, match="closed"):
             call()
-    assert twin.allows(model.tokenizer.encode("{", bos=False)[0]), "a clone is independent"
     with ez.Model(n_threads=1) as other:
         left = Grammar(other.llama, JSON)
         first = other.tokenizer.encode("{", bos=False)[0]

@@ -21,15 +21,16 @@ from prompt_toolkit.output import DummyOutput
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 import easy_llama as ez
-from easy_llama import menu
 from easy_llama.decoding.backtracking import Backtracking, Strategy
 from easy_llama.decoding.guidance import HumanGuidanceStrategy
 from easy_llama.decoding.strategies import ChainStrategy
 from easy_llama.engine import prefill
 from easy_llama.engines.table import TableEngine
 from easy_llama.errors import EngineError, SettingsError
-from easy_llama.menu import Choice, Option, choose, escaped
 from easy_llama.samplers import GreedyDecoding, SamplerSettings, SimpleSampling
+from easy_llama.terminal import menu
+from easy_llama.terminal.escape import escaped
+from easy_llama.terminal.menu import Choice, Option, choose
 from tests.test_cli import COMMAND, run
 
 from .toys import PieceTokenizer, ToyProvider, table_of, toy

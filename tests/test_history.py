@@ -21,9 +21,10 @@ import numpy as np
 import pytest
 
 import easy_llama as ez
+from easy_llama.chat.conversation import Conversation
+from easy_llama.chat.history import History, Summary
+from easy_llama.chat.message import Message
 from easy_llama.errors import HistoryError
-from easy_llama.history import History, Summary
-from easy_llama.message import Message
 from easy_llama.samplers import DefaultSampling, GreedyDecoding
 from easy_llama.thread import Thread
 
@@ -60,11 +61,11 @@ def thread(model: ez.Model) -> Thread:
     return Thread(model, sampler=replace(GreedyDecoding, max_len_tokens=12))
 
 
-def contents(thread: Thread) -> list[str]:
+def contents(thread: Conversation) -> list[str]:
     return [message["content"] for message in thread.messages]
 
 
-def everything(thread: Thread) -> list[dict[str, Any]]:
+def everything(thread: Conversation) -> list[dict[str, Any]]:
     return [dict(m, generated=m.generated, **vars(m)) for m in thread.messages]
 
 
@@ -107,12 +108,12 @@ def test_format_sampler_overflow_and_beginning_come_back(history: History, model
     assert contents(loaded) == ["Be brief."]
 
 
-def test_token_ids_are_those_of_one_model_only(history: History, thread: Thread) -> None:
+def test_token_ids_are_those_of_one_model_only(history: History, thread: Thread, model: ez.Model) -> None:
     thread.send("Hello")
     thread_id = history.begin(thread)
-    name = thread.model.filename
+    name = model.filename
     try:
-        thread.model.filename = "other.gguf"
+        model.filename = "other.gguf"
         other = history.load(thread_id, thread.model)
         assert contents(other) == contents(thread)
         assert other.messages[1].generated is None
@@ -120,7 +121,7 @@ def test_token_ids_are_those_of_one_model_only(history: History, thread: Thread)
             thread_id, other
         )  # it goes on with the other model; the ids are gone from the file too
     finally:
-        thread.model.filename = name
+        model.filename = name
     assert history.threads()[0].model == "other.gguf"
     assert history.load(thread_id, thread.model).messages[1].generated is None
 
@@ -241,7 +242,9 @@ def test_a_reply_left_over_becomes_a_message(history: History, thread: Thread) -
 # --- lists ---------------------------------------------------------------------------------------------
 
 
-def test_the_list_shows_the_newest_change_first(history: History, thread: Thread, clock: Clock) -> None:
+def test_the_list_shows_the_newest_change_first(
+    history: History, thread: Thread, clock: Clock, model: ez.Model
+) -> None:
     assert history.threads() == []
     assert history.latest() is None
     first = history.begin(thread)
@@ -255,8 +258,8 @@ def test_the_list_shows_the_newest_change_first(history: History, thread: Thread
     at = [datetime.fromtimestamp(1_000_000 + seconds, timezone.utc) for seconds in (0, 60, 120)]
     title = "Tell me [2Jabout the very very very very very very very ver…"
     assert history.threads() == [
-        Summary(first, "Hi", thread.model.filename, 1, at[0], at[2]),
-        Summary(second, title, thread.model.filename, 1, at[1], at[1]),
+        Summary(first, "Hi", model.filename, 1, at[0], at[2]),
+        Summary(second, title, model.filename, 1, at[1], at[1]),
     ]
     assert len(title) == 60
     assert history.latest() == first
@@ -353,7 +356,7 @@ def test_damage_inside_is_reported(history: History, path: Path, thread: Thread)
 
 WRITER = """
 import sys, easy_llama as ez
-from easy_llama.history import History
+from easy_llama.chat.history import History
 with ez.Model(n_threads=1) as model:
     thread = ez.Thread(model)
     print("ready", flush=True)
@@ -369,7 +372,7 @@ with ez.Model(n_threads=1) as model:
 
 CHAT = """
 import json, sys, easy_llama as ez
-from easy_llama.history import History
+from easy_llama.chat.history import History
 with ez.Model(n_threads=1) as model, History(sys.argv[1]) as history:
     def record():
         history.record(thread_id, thread)

@@ -25,6 +25,10 @@ def interrupt_after(seconds):
     sent = []
     threading.Thread(target=send, daemon=True).start()
     return sent
+
+def position(model):
+    from llama_cpp import llama_get_memory, llama_memory_seq_pos_max
+    return llama_memory_seq_pos_max(llama_get_memory(model.engine.context()), 0)
 """
 
 
@@ -48,7 +52,7 @@ except KeyboardInterrupt:
     waited = time.perf_counter() - sent[0]
 held = len(model.engine.tokens)
 is_prefix = model.engine.tokens == prompt[:held]
-cells = ez.model.Model.__name__ and model.engine._last_position() + 1
+cells = ez.model.Model.__name__ and position(model) + 1
 after = signal.getsignal(signal.SIGINT) is signal.default_int_handler
 short = prompt[:held + 300]
 before = model.engine.n_evaluated
@@ -71,7 +75,7 @@ print(json.dumps(dict(waited=waited, held=held, is_prefix=is_prefix, cells=cells
 def test_a_generation_stops_and_the_model_goes_on() -> None:
     result = run("""
 model = ez.Model(context_length=16384, n_threads=1)
-model._tokenizer.__dict__["end_tokens"] = frozenset()
+model.tokenizer.__dict__["end_tokens"] = frozenset()
 sent = interrupt_after(0.5)
 pieces = []
 try:
@@ -79,7 +83,7 @@ try:
         pieces.append(chunk["choices"][0]["text"])
 except KeyboardInterrupt:
     waited = time.perf_counter() - sent[0]
-consistent = len(model.engine.tokens) == model.engine._last_position() + 1
+consistent = len(model.engine.tokens) == position(model) + 1
 text = model.generate("The sky is blue, and", sampler=ez.SamplerSettings(temp=0.0, max_len_tokens=9))
 print(json.dumps(dict(waited=waited, pieces=len(pieces), consistent=consistent, text=len(text))))
 """)

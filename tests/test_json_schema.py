@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import easy_llama as ez
-from easy_llama.engines.json_pattern import plain_pattern
-from easy_llama.engines.llama_grammar import Grammar, schema_to_grammar
+from easy_llama.constraints.json_pattern import plain_pattern
+from easy_llama.constraints.json_schema import schema_to_grammar
+from easy_llama.engines.llama.grammar import Grammar
 from easy_llama.errors import EasyLlamaWarning, SettingsError
 from tests.schemas import SCHEMAS, TYPES, VALUES, fits
 from tests.test_grammar import masked
@@ -64,7 +65,7 @@ def written(model: ez.Model, grammar: Grammar, rng: random.Random, limit: int) -
 def test_what_is_written_is_json_that_fits(name: str, model: ez.Model) -> None:
     schema, grammar = SCHEMAS[name], Grammar(model.llama, grammar_of(name))
     for seed in range(8):
-        grammar.reset()
+        grammar.rewind(())
         text = written(model, grammar, random.Random(seed), 40)
         value = json.loads(text)
         if isinstance(schema, dict):

@@ -153,7 +153,7 @@ def test_an_aborted_evaluation_never_counts_as_done(tmp_path: Path, kind: str) -
     out = survives(
         """
 import numpy as np, signal
-import easy_llama.engines.llama as llama
+import easy_llama.engines.llama.context as llama
 from easy_llama.engine import extend_all, prefill
 from contextlib import contextmanager
 import llama_cpp

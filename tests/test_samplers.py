@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 import easy_llama as ez
 from easy_llama import samplers
+from easy_llama.chat.storage import sampler_from_dict
 from easy_llama.engine import Logits
-from easy_llama.engines.llama_chain import build_chain
 from easy_llama.errors import SettingsError
 from easy_llama.samplers import SamplerSettings, numpy_picker, resolve_biases
-from easy_llama.steps import probabilities
-from easy_llama.storage import sampler_from_dict
+from easy_llama.steps.basic import probabilities
+from tests.c_chain import build_chain
 
 from .candidates import Candidates, fits
 
@@ -80,7 +80,7 @@ PRESETS = [name for name in samplers.__all__ if isinstance(getattr(samplers, nam
         ("penalty_alpha", 1.1, "from 0 to 1"),
         ("num_beams", 0, "an integer from 1 to 256"),
         ("num_beams", None, "an integer from 1 to 256"),
-        ("length_penalty", "long", "from -100 to 100"),
+        ("length_penalty", "long", "from -10 to 10"),
         ("early_stopping", "always", "True, False or 'never'"),
         ("early_stopping", None, "True, False or 'never'"),
     ],

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easy_llama import SamplerSettings
-from easy_llama.cli_flags import sampler_options
-from easy_llama.console_commands import changed_sampler
+from easy_llama.cli.flags import sampler_options
+from easy_llama.console.commands import changed_sampler
 from easy_llama.errors import SettingsError
 from easy_llama.samplers import GreedyDecoding
-from easy_llama.setting_texts import HELP, kind_of, text_of_value, value_from_text
+from easy_llama.samplers.texts import HELP, kind_of, text_of_value, value_from_text
 
 OTHER: dict[str, Any] = {  # a value for each kind of field, not the default
     "temp": 0.25, "top_k": None, "seed": 12, "mirostat": 2, "num_beams": 3, "early_stopping": "never",

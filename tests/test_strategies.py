@@ -28,15 +28,15 @@ from easy_llama.decoding.strategies import (
     CreativeWritingStrategy,
     DebugStrategy,
     is_flat,
-    likeliest,
+    likeliest_left,
 )
 from easy_llama.engine import Logits, prefill
-from easy_llama.engines.llama_log import collected_log, install_log
-from easy_llama.engines.llama_vocab import LlamaTokenizer
+from easy_llama.engines.llama.log import collected_log, install_log
+from easy_llama.engines.llama.vocab import LlamaTokenizer
 from easy_llama.engines.table import TableEngine
 from easy_llama.errors import SettingsError, StrategyError
-from easy_llama.menu import Choice, Option
 from easy_llama.samplers import GreedyDecoding, SamplerSettings, SimpleSampling
+from easy_llama.terminal.menu import Choice, Option
 
 from .conftest import SHARED
 from .toys import PieceTokenizer, ToyProvider, table_of, toy
@@ -342,7 +342,7 @@ def test_flatness_is_what_a_full_sort_says(seed: int, n: int, top_k: int, top_p:
     if abs(before - top_p) > 1e-5:
         assert is_flat(logits, top_p, top_k) == (before < top_p)
     best = sorted(range(len(logits)), key=lambda token: (-logits[token], token))[:top_k]
-    assert [token for token, _ in likeliest(logits, top_k)] == [t for t in best if logits[t] > -np.inf]
+    assert [token for token, _ in likeliest_left(logits, top_k)] == [t for t in best if logits[t] > -np.inf]
 
 
 # --- adaptive temperature ------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easy_llama.errors import PromptError
-from easy_llama.text import StopFinder, text_pieces
+from easy_llama.text.pieces import StopFinder, text_pieces
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:

@@ -13,11 +13,12 @@ import llama_cpp
 import pytest
 
 import easy_llama as ez
-from easy_llama.engines.llama_log import collected_log, install_log
-from easy_llama.engines.llama_vocab import LlamaTokenizer
+from easy_llama.chat.encoder import MessageEncoder
+from easy_llama.chat.layouts import TemplateLayout
+from easy_llama.chat.message import Message
+from easy_llama.engines.llama.log import collected_log, install_log
+from easy_llama.engines.llama.vocab import LlamaTokenizer
 from easy_llama.errors import ExceededContextLengthException, FormatError, PromptError, SettingsError
-from easy_llama.layout import TemplateLayout
-from easy_llama.message import Message, MessageEncoder
 from easy_llama.samplers import DefaultSampling, GreedyDecoding
 from easy_llama.thread import Thread
 from tests.test_vocab import VOCABULARIES

@@ -9,8 +9,8 @@ import llama_cpp
 import pytest
 
 import easy_llama as ez
-from easy_llama.engines.llama_log import collected_log, install_log
-from easy_llama.engines.llama_vocab import LlamaTokenizer
+from easy_llama.engines.llama.log import collected_log, install_log
+from easy_llama.engines.llama.vocab import LlamaTokenizer
 from easy_llama.errors import PromptError
 from tests.conftest import SHARED
 

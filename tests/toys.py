@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from easy_llama.engine import Engine, Logits
+from easy_llama.engine import Engine, Logits, Tokenizer
 from easy_llama.engines.table import TableEngine
 
 
-class PieceTokenizer:
+class PieceTokenizer(Tokenizer):
     """Token ``i`` is ``pieces[i]``, the one after the last ends a text; ``encode`` takes the longest."""
 
     def __init__(self, pieces: Sequence[str | bytes]) -> None:
@@ -19,6 +19,14 @@ class PieceTokenizer:
         self.eos = len(pieces)
         self.n_vocab = len(pieces) + 1
         self.end_tokens = frozenset({self.eos})
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        return self._ends
+
+    @end_tokens.setter
+    def end_tokens(self, tokens: frozenset[int]) -> None:
+        self._ends = tokens
 
     def encode(self, text: str, *, bos: bool = True, special: bool = True) -> list[int]:
         data, tokens = text.encode(), []

@@ -12,7 +12,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from easy_llama.engines.pytorch import TorchEngine
+from easy_llama.engines.pytorch.engine import TorchEngine
 
 N_VOCAB, N_CTX = 40, 64
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from transformers.generation import logits_process as hf_steps
 
 import easy_llama as ez
-from easy_llama import steps
 from easy_llama.errors import EngineError, ExceededContextLengthException, PromptError, SettingsError
+from easy_llama.steps import basic as steps
 
 from .models import N_CTX, N_VOCAB, PlainModule, llama
 

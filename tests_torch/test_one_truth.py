@@ -17,7 +17,7 @@ import transformers
 import easy_llama as ez
 from easy_llama.decoding import Backtracking, BeamSearch, ContrastiveDecoder, Sampling
 from easy_llama.engine import Engine, Logits, prefill
-from easy_llama.engines.pytorch import TorchEngine
+from easy_llama.engines.pytorch.engine import TorchEngine
 from easy_llama.samplers import GreedyDecoding, SamplerSettings, SimpleSampling
 
 TOLERANCE = 0.05

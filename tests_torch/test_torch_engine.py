@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from easy_llama.decoding.beam import BeamSearch
 from easy_llama.engine import Engine, HiddenEngine, extend_all, prefill
-from easy_llama.engines.pytorch import TorchEngine, end_tokens_of
-from easy_llama.engines.pytorch_cache import Held, Part, gather
+from easy_llama.engines.pytorch.cache import Held, Part, gather
+from easy_llama.engines.pytorch.engine import TorchEngine, end_tokens_of
 from easy_llama.errors import (
     EasyLlamaWarning,
     EngineError,

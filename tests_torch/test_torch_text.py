@@ -22,8 +22,9 @@ from tokenizers import (
 from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast
 
 from easy_llama import AntiSlopStrategy, BacktrackSampler, Strategy
-from easy_llama.engines.pytorch_text import TransformersProvider, TransformersTokenizer
+from easy_llama.engines.pytorch.tokenizer import TransformersTokenizer
 from easy_llama.errors import PromptError, SettingsError
+from easy_llama.generation.providers import TransformersProvider
 
 from .models import llama
 

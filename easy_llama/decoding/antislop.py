@@ -13,12 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ..engine import Logits, Provider
+from ..checks import check_integer, check_number
+from ..engine import Logits, Provider, check_provider
 from ..errors import SettingsError
-from ..steps import stream_seed, uniform
+from ..steps.random import SOFT_BAN, stream_seed, uniform
+from ..text.matcher import Ending, PhraseMatcher, is_behind_stop
+from ..text.phrases import PatternFinder
+from ..text.track import TextTrack
 from .backtracking import Rewind, Strategy
-from .phrases import PatternFinder, PhraseFinder
-from .text_track import TextTrack
 
 __all__ = ["AntiSlopStrategy"]
 
@@ -28,13 +30,14 @@ _MAX_VISITS = 100  # rewinds to one place, after which phrases may begin there
 _MAX_FRUITLESS = 500  # rewinds without the text growing, after which they may begin anywhere
 _SLACK = 4  # tokens held back beyond the longest phrase: room to go back further
 _MAX_KNOWN = 100_000  # steps remembered, some 20 MB
-_COIN = 2  # the stream of random numbers for soft bans, beside those for draws and XTC
 _CONTEXT = 32  # characters before the window that lookbehinds can see
 
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    start: int  # characters
+    """What is to be acted on, from character ``start`` to before ``end``."""
+
+    start: int
     end: int
     slop: str
     factor: float
@@ -72,10 +75,8 @@ class AntiSlopStrategy(Strategy):
     ) -> None:
         if isinstance(slops, (str, re.Pattern)) or not isinstance(slops, Iterable):
             raise SettingsError(f"slops must be a list of phrases or a mapping; got only {slops!r}")
-        if not hasattr(provider, "tokenizer") or not hasattr(provider, "engine"):
-            raise SettingsError(f"provider must be a Model or a provider; got {type(provider).__name__}")
-        if not isinstance(window, int) or not 1 <= window <= 1_000:
-            raise SettingsError(f"window must be an integer from 1 to 1000; got {window!r}")
+        check_provider(provider)
+        check_integer("window", window, 1, 1_000)
         if not isinstance(slops, Mapping):
             slops = list(slops)
             unfit = [slop for slop in slops if not isinstance(slop, (str, re.Pattern))]
@@ -86,25 +87,23 @@ class AntiSlopStrategy(Strategy):
         self.provider, self.ignore_case, self.whole_words = provider, ignore_case, whole_words
         phrases = {slop: factor for slop, factor in factors.items() if isinstance(slop, str)}
         self._phrases = list(phrases.items())
-        self._folded = [phrase.casefold() if ignore_case else phrase for phrase in phrases]
-        self._finder = PhraseFinder(self._folded)
+        self._matcher = PhraseMatcher(list(phrases), ignore_case=ignore_case)
         # steps made before, also by other generations: (state, text) -> states and endings
-        self._known: dict[tuple[int, str], tuple[list[int], list[tuple[int, ...]]]] = {}
+        self._known: dict[tuple[int, str], tuple[list[int], list[tuple[Ending, ...]]]] = {}
         patterns = {slop: factor for slop, factor in factors.items() if isinstance(slop, re.Pattern)}
         self._patterns = [(slop.pattern, factor) for slop, factor in patterns.items()]
         self._pattern_finder = PatternFinder([_for_regex(slop) for slop in patterns])
         self._looks_ahead = [bool(re.search(r"\(\?[=!]", slop.pattern)) for slop in patterns]
         self._window = window if patterns else 0
-        longest = max(map(len, self._folded), default=0) - 1 + whole_words
-        self._hold_chars = max(longest, 2 * self._window)
+        self._hold_chars = max(self._matcher.longest - 1 + whole_words, 2 * self._window)
 
     # --- one generation --------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Forget the last generation."""
         self._track = TextTrack(self.provider.tokenizer.piece, self.around.end_tokens)
-        self._states = [0]  # of the phrase finder, before each character
-        self._endings: list[tuple[int, ...]] = []  # the phrases that are complete in each character
+        self._states = [0]  # of the matcher, before each character
+        self._endings: list[tuple[Ending, ...]] = []  # the phrases that are complete in each character
         self._path = [0]  # a number for each beginning of the tokens; equal ones have equal numbers
         self._children: dict[tuple[int, int], int] = {}
         self._bans: dict[int, dict[int, float]] = {}  # beginning -> token -> what is added to its logit
@@ -170,14 +169,11 @@ class AntiSlopStrategy(Strategy):
         self._endings += endings
         return before
 
-    def _walk(self, state: int, text: str) -> tuple[list[int], list[tuple[int, ...]]]:
+    def _walk(self, state: int, text: str) -> tuple[list[int], list[tuple[Ending, ...]]]:
         """Return the state after each character, and the phrases that are complete there."""
-        states, endings = list[int](), list[tuple[int, ...]]()
+        states, endings = list[int](), list[tuple[Ending, ...]]()
         for char in text:
-            ends: tuple[int, ...] = ()
-            for folded in char.casefold() if self.ignore_case else char:
-                state = self._finder.step(state, folded)
-                ends += self._finder.endings(state)
+            state, ends = self._matcher.step(state, char)
             states.append(state)
             endings.append(ends)
         return states, endings
@@ -208,22 +204,10 @@ class AntiSlopStrategy(Strategy):
         n_chars = len(self._track.chars)
         first, last = (max(before - 1, 0), n_chars - (not at_end)) if self.whole_words else (before, n_chars)
         for i in range(first, last):
-            for index in self._endings[i]:
-                start = self._start_of(index, i)
-                if not self.whole_words or self._is_whole(start, i + 1):
-                    phrase, factor = self._phrases[index]
-                    yield _Match(start, i + 1, phrase, factor)
-
-    def _start_of(self, index: int, last: int) -> int:
-        """The character that the phrase ``index`` begins with which ends with the character ``last``."""
-        length = len(self._folded[index])
-        if not self.ignore_case:
-            return last + 1 - length
-        start = last + 1
-        while length > 0 and start > 0:
-            start -= 1
-            length -= len(self._track.chars[start].casefold())
-        return start
+            for match in self._matcher.matches(self._track, i, self._endings[i]):
+                if not self.whole_words or self._is_whole(match.start, match.end):
+                    phrase, factor = self._phrases[match.phrase]
+                    yield _Match(match.start, match.end, phrase, factor)
 
     def _is_whole(self, start: int, end: int) -> bool:
         chars = self._track.chars
@@ -261,14 +245,7 @@ class AntiSlopStrategy(Strategy):
             self._let_through.add((node, match.slop))
             self.note(Rewind(token, self._track.since(token), repr(match.slop), passed=True))
             return False
-        stops = self.around.stops
-        if not stops:
-            return True
-        # a stop that is complete by now ends the text where it begins
-        start = max(0, match.start - max(map(len, stops)))
-        text = "".join(self._track.chars[start:])
-        cut = min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))
-        return match.end - start <= cut
+        return not is_behind_stop(self._track, self.around.stops, match.start, match.end)
 
     # --- taking back -----------------------------------------------------------------------------------
 
@@ -291,7 +268,7 @@ class AntiSlopStrategy(Strategy):
         Greedy decoding has no chance to keep it by.
         """
         self._softened.add((self._path[at], new[at], match.slop))
-        coin = uniform(stream_seed(self.around.seed, _COIN), len(self._softened))
+        coin = uniform(stream_seed(self.around.seed, SOFT_BAN), len(self._softened))
         if match.factor == 1 or (coin < match.factor and not self.around.is_greedy):
             return self._checked(new, len(self._track.chars), at_end=False)
         return self._ban(new, at, repr(match.slop), math.log(match.factor))
@@ -311,14 +288,12 @@ def _check(factors: Mapping[Slop, float], provider: Provider) -> None:
         raise SettingsError("there is nothing to ban: slops is empty")
     n_ctx = provider.engine.n_ctx
     for slop, factor in factors.items():
-        if not isinstance(slop, (str, re.Pattern)) or isinstance(getattr(slop, "pattern", ""), bytes):
+        text: object = slop.pattern if isinstance(slop, re.Pattern) else slop
+        if not isinstance(text, str):  # there are patterns of bytes, too
             raise SettingsError(f"a slop must be a str or a compiled pattern of one; got {slop!r}")
         if slop == "":
             raise SettingsError("a slop is empty; leave it out")
-        if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor <= 1:
-            raise SettingsError(
-                f"the factor of {slop!r} must be a number from 0 (a ban) to 1; got {factor!r}"
-            )
+        check_number(f"the factor of {slop!r}", factor, 0, 1, also=" (0 is a ban)")
         if isinstance(slop, str) and len(slop.encode("utf-8", "replace")) > n_ctx:
             n_tokens = len(provider.tokenizer.encode(slop, bos=False, special=False))
             if n_tokens > n_ctx:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..checks import check_optional_integer
 from ..engine import Provider, prompt_tokens, reserved
 from ..errors import SettingsError
 from ..samplers import SamplerSettings
@@ -46,8 +47,8 @@ class BacktrackSampler:
         Tokens come when nothing can take them back any more. The strategy sees the model's own logits, the
         sampler steps follow in llama.cpp's order.
         """
-        _check("max_length", max_length)
-        _check("max_new_tokens", max_new_tokens)
+        check_optional_integer("max_length", max_length, 1)
+        check_optional_integer("max_new_tokens", max_new_tokens, 1)
         settings = SamplerSettings(temp=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
         tokens = prompt_tokens(self.provider, prompt)
         limit = self.provider.engine.n_ctx - len(tokens)
@@ -64,8 +65,3 @@ class BacktrackSampler:
             for token in decoder(provider.engine, prompt, provider.tokenizer.end_tokens, limit):
                 yield token
                 claim()
-
-
-def _check(name: str, value: object) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise SettingsError(f"{name} must be an integer of at least 1, or None; got {value!r}")

@@ -11,15 +11,15 @@ import copy
 from abc import ABC
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from ..engine import Engine, Logits, Tokenizer, prefill
 from ..errors import NoTokenLeft, StrategyError
 from ..samplers import SamplerSettings
-from ..text import StopFinder, text_pieces
-from .sampling import close_picker, picker_for
+from ..text.pieces import StopFinder, text_pieces
+from .sampling import picker_for
 
 __all__ = ["Backtracking", "Circumstances", "Rewind", "Strategy"]
 
@@ -160,7 +160,7 @@ class _Run:
         )
         self._stop = _StopWatch(plan.stops, plan.tokenizer)
         self._rows = _Rows(engine, prompt)
-        self._pick: Any = picker_for(engine, settings, plan.seed, prompt, plan.tokenizer)
+        self._pick = picker_for(engine, settings, plan.seed, prompt, plan.tokenizer)
         self._end_tokens, self._limit = end_tokens, limit
         self._n_prompt, self._history = len(prompt), list(prompt)
         self._new: list[int] = []
@@ -201,7 +201,7 @@ class _Run:
         """Pick after the strategy has loosened what it banned, and without it where that was not enough."""
         self._renew_picker()  # a pick that failed may have been counted
         try:
-            token: int = self._pick(self._history, self._adjusted())
+            token = self._pick(self._history, self._adjusted())
         except NoTokenLeft:
             self._renew_picker()
             token = self._pick(self._history, self._rows.logits(self._new))
@@ -213,10 +213,11 @@ class _Run:
         logits = self._strategy.adjust(self._new, given)
         if logits is given:
             return given
-        if not isinstance(logits, np.ndarray) or logits.shape != given.shape:
+        is_array = isinstance(logits, np.ndarray)
+        if not is_array or logits.shape != given.shape:
             raise StrategyError(
                 f"{type(self._strategy).__name__}.adjust must return the logits, an array of the shape "
-                f"{given.shape}; it returned {getattr(logits, 'shape', type(logits).__name__)}"
+                f"{given.shape}; it returned {logits.shape if is_array else type(logits).__name__}"
             )
         return logits
 
@@ -261,7 +262,7 @@ class _Run:
 
     def close(self) -> None:
         """Free the picker."""
-        close_picker(self._pick)
+        self._pick.close()
 
 
 class _Rows:

@@ -13,18 +13,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import repeat
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import is_integer, is_number
-from ..engine import Engine, Step, extend_all, prefill
+from ..checks import check_integer, check_number, is_integer
+from ..engine import Engine, Step, extend_all, prefill, room_for_forks
 from ..errors import ContextFullError, EngineError, NoTokenLeft, SettingsError
 
 __all__ = ["BeamSearch", "Hypothesis"]
 
-MAX_LENGTH_PENALTY = 10.0  # beyond it, powers of long lengths leave the range of a float
 _N_CLASSES = 256  # of token ids; measured: 128 to 512 are about equally fast at 1,000 to 150,000 tokens
 _TIMED_STEPS = 8  # two in a batch, two one by one, and again
 
@@ -75,11 +74,13 @@ class BeamSearch:
     batch: bool | None = None
 
     def __post_init__(self) -> None:
-        _check_count("num_beams", self.num_beams, None)
-        _check_count("num_return_sequences", self.num_return_sequences, self.num_beams)
-        power = self.length_penalty
-        if not is_number(power) or not abs(power) <= MAX_LENGTH_PENALTY:
-            raise SettingsError(f"length_penalty must be a number from -10 to 10 (0 is off); got {power!r}")
+        check_integer("num_beams", self.num_beams, 1)
+        if not is_integer(self.num_return_sequences, 1, self.num_beams):
+            raise SettingsError(
+                f"num_return_sequences must be an integer from 1 to num_beams ({self.num_beams}); "
+                f"got {self.num_return_sequences!r}"
+            )
+        check_number("length_penalty", self.length_penalty, -10, 10, also=" (0 is off)")
         if not (isinstance(self.early_stopping, bool) or self.early_stopping == "never"):
             raise SettingsError(f'early_stopping must be True, False or "never"; got {self.early_stopping!r}')
         if not isinstance(self.steps, Sequence) or not all(callable(step) for step in self.steps):
@@ -153,8 +154,8 @@ class BeamSearch:
         return logprob / math.pow(length, self.length_penalty)
 
     def _check_room(self, engine: Engine) -> None:
-        free: int | None = getattr(engine, "n_forks_free", None)
-        if free is not None and free < self.num_beams:
+        free = room_for_forks(engine)
+        if free < self.num_beams:
             raise SettingsError(
                 f"num_beams={self.num_beams} needs as many forks, and the engine has room for {free}; "
                 + (f"use num_beams={free} or less" if free else "close other forks first")
@@ -302,11 +303,3 @@ class _Scoring:
                 logprobs = step(history, logprobs)
             row[:] = logprobs
         return out
-
-
-def _check_count(name: str, value: Any, highest: int | None) -> None:
-    """Raise SettingsError unless ``value`` is an integer from 1 to ``highest``."""
-    if is_integer(value, 1, highest or math.inf):
-        return
-    allowed = "of at least 1" if highest is None else f"from 1 to num_beams ({highest})"
-    raise SettingsError(f"{name} must be an integer {allowed}; got {value!r}")

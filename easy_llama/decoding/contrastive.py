@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import Engine, HiddenEngine, Logits, Tokenizer, common_prefix
+from ..engine import Engine, HiddenEngine, Logits, Tokenizer, common_prefix, room_for_forks
 from ..errors import EngineError, NoTokenLeft, SettingsError
 from ..samplers import SamplerSettings
-from ..steps import probabilities
+from ..steps import likeliest, probabilities
 
 __all__ = ["ContrastiveDecoder"]
 
@@ -48,8 +48,8 @@ class ContrastiveDecoder:
                 f"{type(engine).__name__} tells no hidden states, which contrastive search needs; "
                 "use sampling or beam search"
             )
-        free: int | None = getattr(engine, "n_forks_free", None)
-        if free is not None and min(self.top_k, engine.n_vocab) > free:
+        free = room_for_forks(engine)
+        if min(self.top_k, engine.n_vocab) > free:
             raise SettingsError(
                 f"top_k={self.top_k} candidates need as many forks, and the engine has room for {free}; "
                 "4 is usual"
@@ -84,13 +84,9 @@ class ContrastiveDecoder:
         if not logits.max() > -np.inf:
             raise NoTokenLeft("no token is left to choose from; ban fewer with logit_bias")
         chances = probabilities(logits)
-        best = np.argpartition(chances, -self._k(len(chances)))[-self._k(len(chances)) :]
-        best = best[np.argsort(-chances[best], kind="stable")]
+        best = likeliest(chances, self.top_k)
         best = best[chances[best] > 0]
         return best.tolist(), chances[best]
-
-    def _k(self, n_vocab: int) -> int:
-        return min(self.top_k, n_vocab)
 
 
 def _prefill(engine: HiddenEngine, prompt: list[int]) -> Logits:

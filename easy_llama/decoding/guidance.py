@@ -8,12 +8,13 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .. import menu
-from ..checks import check_integer, check_number
+from ..checks import check_callable, check_integer, check_number, is_integer
 from ..engine import Logits, Provider
 from ..errors import EngineError, SettingsError
+from ..terminal import menu
+from ..text.pieces import decoded
 from .backtracking import Rewind, Strategy
-from .strategies import force, likeliest
+from .strategies import force, likeliest_left
 
 __all__ = ["Chooser", "HumanGuidanceStrategy"]
 
@@ -48,9 +49,9 @@ class HumanGuidanceStrategy(Strategy):
         self.provider = provider
         self.top_k = check_integer("top_k", top_k, 1)
         self.min_autopass = check_number("min_autopass", min_autopass, 0, 1)
-        self.choose: Chooser = menu.choose if choose is None else choose
-        if not callable(self.choose):
-            raise SettingsError(f"choose must be a function or None; got {choose!r}")
+        self.choose: Chooser = (
+            menu.choose if choose is None else check_callable("choose", choose, also=" or None")
+        )
 
     def begin(self) -> None:
         """Forget the last generation."""
@@ -121,13 +122,13 @@ class HumanGuidanceStrategy(Strategy):
 
     def _options(self, logits: Logits) -> list[menu.Option]:
         ends = self.provider.tokenizer.end_tokens
-        top = likeliest(logits, self.top_k)
+        top = likeliest_left(logits, self.top_k)
         return [menu.Option(token, self._text([token]), chance, token in ends) for token, chance in top]
 
     def _ask(self, new: Sequence[int], options: list[menu.Option]) -> menu.Choice:
         """Return the answer; SettingsError for one that is none."""
         answer = self.choose(self._text(new), options, bool(self._asked))
-        is_index = isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(options)
+        is_index = is_integer(answer, 0, len(options) - 1)
         if is_index or answer == "end" or (answer == "back" and self._asked):
             return answer
         back = '"back", ' if self._asked else ""
@@ -144,4 +145,4 @@ class HumanGuidanceStrategy(Strategy):
         return max(ends, key=lambda token: float(logits[token]))
 
     def _text(self, tokens: Sequence[int]) -> str:
-        return b"".join(map(self.provider.tokenizer.piece, tokens)).decode("utf-8", "replace")
+        return decoded(self.provider.tokenizer, tokens)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_integer, is_number
+from ..checks import check_callable, check_integer, is_number
 from ..engine import Engine, Tokenizer
 from ..errors import SettingsError
 from ..samplers import MAX_SEED, SamplerSettings, SimpleSampling
@@ -74,9 +74,8 @@ class QAlign:
     tokenizer: Tokenizer | None = None
 
     def __post_init__(self) -> None:
-        for name in ("reward", "text"):
-            if not callable(getattr(self, name)):
-                raise SettingsError(f"{name} must be a function of one argument; got {getattr(self, name)!r}")
+        check_callable("reward", self.reward)
+        check_callable("text", self.text)
         check_integer("steps", self.steps, 1)
         check_integer("seed", self.seed, 0, MAX_SEED)
         if not is_number(self.beta) or not 0 < self.beta < math.inf:

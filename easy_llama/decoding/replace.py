@@ -14,10 +14,10 @@ from ..checks import check_integer, check_number
 from ..engine import Logits, Provider, Tokenizer
 from ..errors import SettingsError
 from ..steps import probabilities
+from ..text.matcher import Match, PhraseMatcher, is_behind_stop
+from ..text.track import TextTrack
 from .backtracking import Rewind, Strategy
-from .phrases import PhraseFinder
 from .strategies import force
-from .text_track import TextTrack
 
 __all__ = ["ReplaceStrategy", "spell"]
 
@@ -43,13 +43,6 @@ class _Edit:
     @property
     def end(self) -> int:
         return self.start + len(self.tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class _Match:
-    start: int  # characters
-    end: int
-    phrase: str
 
 
 class ReplaceStrategy(Strategy):
@@ -96,16 +89,15 @@ class ReplaceStrategy(Strategy):
         )
         self.skip_tokens = check_integer("skip_tokens", skip_tokens, 0)
         self.max_prob = check_number("max_prob", max_prob, 0, 1)
-        self._folded = [phrase.casefold() if ignore_case else phrase for phrase in self.find]
-        self._finder = PhraseFinder(self._folded)
-        self._hold_chars = max(map(len, self._folded)) - 1
+        self._matcher = PhraseMatcher(self.find, ignore_case=ignore_case)
+        self._hold_chars = self._matcher.longest - 1
 
     # --- one generation --------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Forget the last generation."""
         self._track = TextTrack(self.provider.tokenizer.piece, self.around.end_tokens)
-        self._states = [0]  # of the finder, before each character
+        self._states = [0]  # of the matcher, before each character
         self._chances: list[float] = []  # the probability that the model gave each token
         self._given: Logits | None = None  # the logits of the coming choice, where they are needed
         self._edits: list[_Edit] = []  # those that the text contains, in order
@@ -199,33 +191,22 @@ class ReplaceStrategy(Strategy):
 
     # --- finding ---------------------------------------------------------------------------------------
 
-    def _matches(self, new: Sequence[int], before: int) -> Iterator[_Match]:
+    def _matches(self, new: Sequence[int], before: int) -> Iterator[Match]:
         """Yield the phrases that the newest token completed and that are to be replaced."""
         del self._states[before + 1 :]
         searched_from = self._edits[-1].searched_from if self._edits else 0
-        chars, state = self._track.chars, self._states[-1]
-        for i in range(before, len(chars)):
+        track, state = self._track, self._states[-1]
+        for i in range(before, len(track.chars)):
             if i < searched_from and self.replace:
                 state = 0  # nothing that is found reaches into a replacement
             else:
-                folded = chars[i].casefold() if self.ignore_case else chars[i]
-                for offset, char in enumerate(folded, 1):
-                    state = self._finder.step(state, char)
-                    for index in self._finder.endings(state):
-                        match = _Match(self._start_of(index, i, offset), i + 1, self.find[index])
-                        if i >= searched_from and self._counts(new, match):
-                            yield match
+                state, endings = self._matcher.step(state, track.chars[i])
+                for match in self._matcher.matches(track, i, endings):
+                    if i >= searched_from and self._counts(new, match):
+                        yield match
             self._states.append(state)
 
-    def _start_of(self, index: int, last: int, offset: int) -> int:
-        """The character that a phrase begins in; it ends ``offset`` folded characters into the last."""
-        missing = len(self._folded[index]) - offset
-        while missing > 0:
-            last -= 1
-            missing -= len(self._track.chars[last].casefold()) if self.ignore_case else 1
-        return last
-
-    def _counts(self, new: Sequence[int], match: _Match) -> bool:
+    def _counts(self, new: Sequence[int], match: Match) -> bool:
         """Whether the options allow the match to be replaced."""
         token, start = self._track.owners[match.start], self._start(new, match)
         # a deletion may need several bans at one place, and counts once
@@ -237,22 +218,13 @@ class ReplaceStrategy(Strategy):
             and token >= self.skip_tokens
             and (self._given is None or self._chances[token] <= self.max_prob)
             and start not in self._open
-            and not self._is_behind_a_stop(match)
+            and not is_behind_stop(self._track, self.around.stops, match.start, match.end)
         )
 
-    def _start(self, new: Sequence[int], match: _Match) -> int:
+    def _start(self, new: Sequence[int], match: Match) -> int:
         """Where to go back to: the border before the match, or the last one if that was shown already."""
         start = self._border(self._track.owners[match.start])
         return start if start >= self._shown else len(new) - 1
-
-    def _is_behind_a_stop(self, match: _Match) -> bool:
-        """Whether a stop is complete by now that begins before the match ends: the text ends there."""
-        stops = self.around.stops
-        if not stops:
-            return False
-        start = max(0, match.start - max(map(len, stops)))
-        text = "".join(self._track.chars[start:])
-        return any(0 <= text.find(stop) < match.end - start for stop in stops)
 
     def _border(self, n: int) -> int:
         """The newest border between tokens, at ``n`` or before, that cuts no character."""
@@ -263,15 +235,19 @@ class ReplaceStrategy(Strategy):
 
     # --- replacing -------------------------------------------------------------------------------------
 
-    def _replace(self, new: Sequence[int], match: _Match) -> int:
+    def _replace(self, new: Sequence[int], match: Match) -> int:
         """Plan what stands in the phrase's tokens from now on, and go back to the first of them."""
-        track, start = self._track, self._border(self._track.owners[match.start])
+        phrase, track, start = (
+            self.find[match.phrase],
+            self._track,
+            self._border(self._track.owners[match.start]),
+        )
         text = track.since(max(start, self._shown))
         n_before = len(track.chars) - len(text)
         if start < self._shown:  # a cut has brought what was shown together with another ending
             start = len(new) - 1
             self._edits.append(_Edit(start, banned=new[start]))
-            self.note(Rewind(start, text, f"{match.phrase!r} was begun in what can't be taken back"))
+            self.note(Rewind(start, text, f"{phrase!r} was begun in what can't be taken back"))
             return start
         if track.owners[n_before] < start:  # bytes before ``start`` that became no character
             text, n_before = text[1:], n_before + 1
@@ -289,7 +265,7 @@ class ReplaceStrategy(Strategy):
                 start += len(tokens)
             tokens, banned = (), new[start]
         self._edits.append(_Edit(start, tokens, n_before + len(written) if tokens else 0, banned))
-        self.note(Rewind(start, text, f"{match.phrase!r} becomes {self.replace!r}"))
+        self.note(Rewind(start, text, f"{phrase!r} becomes {self.replace!r}"))
         return start
 
 

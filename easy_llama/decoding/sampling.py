@@ -1,14 +1,25 @@
-"""Sampling: choose a token, evaluate it, choose the next. The plain loop."""
+"""Sampling: choose a token, evaluate it, choose the next: the plain loop, and the same for several texts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ..engine import Engine, Picker, Tokenizer, prefill
-from ..samplers import SamplerSettings, numpy_picker
+from ..engine import (
+    Engine,
+    Logits,
+    Picker,
+    PickingEngine,
+    RewindingPicker,
+    Tokenizer,
+    extend_all,
+    prefill,
+)
+from ..samplers.picker import NumpyPicker
+from ..samplers.settings import SamplerSettings
 
-__all__ = ["Sampling", "close_picker", "picker_for"]
+__all__ = ["Sampling", "picker_for", "sample", "sample_together"]
 
 
 @dataclass(frozen=True)
@@ -32,25 +43,43 @@ class Sampling:
         if limit < 1:
             return
         logits = prefill(engine, prompt)
-        pick = picker_for(engine, self.settings, self.seed, prompt, self.tokenizer)
+        pick = self.picker(engine, prompt)
         try:
-            token = pick(prompt, logits)
-            advance = _advance(engine, pick, list(prompt))
-            for _ in range(limit - 1):
-                if token in end_tokens:
-                    return
-                yield token
-                token = advance(token)
-            if token not in end_tokens:
-                yield token
+            yield from sample(engine, pick, prompt, logits, end_tokens, limit)
         finally:
-            close_picker(pick)
+            pick.close()
+
+    def picker(self, engine: Engine, prompt: Sequence[int]) -> RewindingPicker:
+        """Return what chooses the tokens after ``prompt``."""
+        return picker_for(engine, self.settings, self.seed, prompt, self.tokenizer)
+
+
+def sample(
+    engine: Engine,
+    pick: Picker,
+    prompt: Sequence[int],
+    logits: Logits,
+    end_tokens: frozenset[int],
+    limit: int,
+) -> Iterator[int]:
+    """Yield what ``pick`` chooses after ``prompt``, which ``engine`` holds with these ``logits``.
+
+    Ends before an end token and after ``limit`` tokens, at least 1. The last token is not evaluated.
+    """
+    token = pick(prompt, logits)
+    advance = _advance(engine, pick, list(prompt))
+    for _ in range(limit - 1):
+        if token in end_tokens:
+            return
+        yield token
+        token = advance(token)
+    if token not in end_tokens:
+        yield token
 
 
 def _advance(engine: Engine, pick: Picker, tokens: list[int]) -> Callable[[int], int]:
     """Return the function that evaluates a token and picks the next; engines may have a faster one."""
-    native = getattr(engine, "advance", None)
-    fast: Callable[[int], int] | None = native(pick) if native is not None else None
+    fast = engine.advance(pick) if isinstance(engine, PickingEngine) else None
     if fast is not None:
         return fast
 
@@ -61,11 +90,40 @@ def _advance(engine: Engine, pick: Picker, tokens: list[int]) -> Callable[[int],
     return evaluate_and_pick
 
 
-def close_picker(pick: Picker) -> None:
-    """Free a picker that holds memory, such as llama.cpp's chain, at once and not at some time."""
-    close = getattr(pick, "close", None)
-    if close is not None:
-        close()
+def sample_together(
+    engine: Engine,
+    prompts: Sequence[Sequence[int]],
+    decoders: Sequence[Sampling],
+    end_tokens: frozenset[int],
+    limit: int,
+) -> list[list[int]]:
+    """Return the new tokens of each prompt, drawn by its decoder; all texts go on in step, in one batch.
+
+    Each ends at its own end token. The engine keeps what it holds; forks of it are evaluated.
+    """
+    prefill(engine, prompts[0])  # what the prompts have in common is evaluated once
+    forks = [engine.fork() for _ in prompts]
+    pickers: list[RewindingPicker] = []
+    histories = [list(prompt) for prompt in prompts]
+    try:
+        pickers += [one.picker(fork, p) for one, fork, p in zip(decoders, forks, prompts, strict=True)]
+        rows: Any = [prefill(fork, prompt).copy() for fork, prompt in zip(forks, prompts, strict=True)]
+        alive = list(range(len(prompts)))
+        for n in range(1, limit + 1):
+            drawn = [pickers[i](histories[i], row) for i, row in zip(alive, rows, strict=True)]
+            going = [j for j, token in enumerate(drawn) if token not in end_tokens]
+            alive = [alive[j] for j in going]
+            for i, j in zip(alive, going, strict=True):
+                histories[i].append(drawn[j])
+            if not alive or n == limit:
+                break
+            rows = extend_all([forks[i] for i in alive], [drawn[j] for j in going])
+    finally:
+        for pick in pickers:
+            pick.close()
+        for fork in forks:
+            fork.close()
+    return [history[len(prompt) :] for history, prompt in zip(histories, prompts, strict=True)]
 
 
 def picker_for(
@@ -74,14 +132,12 @@ def picker_for(
     seed: int,
     history: Sequence[int],
     tokenizer: Tokenizer | None = None,
-) -> Picker:
+) -> RewindingPicker:
     """Return the engine's own picker where it has one (llama.cpp's chain), else the numpy picker.
 
     ``history`` are the tokens before the first draw. The numpy picker needs the ``tokenizer`` for texts in
     ``logit_bias`` and for DRY, and refuses a grammar or JSON schema with a SettingsError.
     """
-    native = getattr(engine, "picker", None)
-    if native is None:
-        return numpy_picker(settings, seed, tokenizer)
-    picker: Picker = native(settings, seed, history)
-    return picker
+    if isinstance(engine, PickingEngine):
+        return engine.picker(settings, seed, history)
+    return NumpyPicker(settings, seed, tokenizer)

@@ -17,7 +17,8 @@ import numpy as np
 from ..checks import check_integer, check_number
 from ..engine import Logits, Provider
 from ..errors import SettingsError, StrategyError
-from ..steps import largest, probabilities
+from ..steps import largest, likeliest, probabilities
+from ..text.pieces import decoded
 from .backtracking import Circumstances, Rewind, Strategy
 
 __all__ = [
@@ -27,7 +28,7 @@ __all__ = [
     "DebugStrategy",
     "force",
     "is_flat",
-    "likeliest",
+    "likeliest_left",
 ]
 
 _NEG_INF = np.float32(-np.inf)
@@ -102,7 +103,7 @@ class CreativeWritingStrategy(Strategy):
         """Take the creative token back when the place after it turned out to be flat."""
         if self._back is None:
             return len(new)
-        text = self.provider.tokenizer.piece(new[self._back]).decode("utf-8", "replace")
+        text = decoded(self.provider.tokenizer, [new[self._back]])
         self.note(Rewind(self._back, text, "what followed was flat"))
         return self._back
 
@@ -225,7 +226,7 @@ class DebugStrategy(Strategy):
         """Note the likeliest tokens; the logits stay as they are."""
         if len(new) < self._n_new:
             self._print(f"      back to {len(new)}")
-        top = (f"{self._text(token)} {chance:.4f}" for token, chance in likeliest(logits, self.top_k))
+        top = (f"{self._text(token)} {chance:.4f}" for token, chance in likeliest_left(logits, self.top_k))
         self._line = "  ".join(top)
         return logits
 
@@ -236,7 +237,7 @@ class DebugStrategy(Strategy):
         return len(new)
 
     def _text(self, token: int) -> str:
-        return repr(self.provider.tokenizer.piece(token).decode("utf-8", "replace"))
+        return repr(decoded(self.provider.tokenizer, [token]))
 
     def _print(self, line: str) -> None:
         out = sys.stdout if self.file is None else self.file
@@ -316,12 +317,8 @@ def force(token: int, logits: Logits) -> Logits:
     return logits
 
 
-def likeliest(logits: Logits, k: int) -> list[tuple[int, float]]:
+def likeliest_left(logits: Logits, k: int) -> list[tuple[int, float]]:
     """Return up to ``k`` tokens that are left with their probabilities, the likeliest first."""
-    if not logits.max() > _NEG_INF:
-        return []
-    k = min(k, len(logits))
-    top = np.sort(np.argpartition(logits, -k)[-k:])  # of equal ones the one with the smaller id comes first
-    top = top[np.argsort(-logits[top], kind="stable")]
-    chances = probabilities(logits)
-    return [(int(token), float(chances[token])) for token in top if logits[token] > _NEG_INF]
+    top = likeliest(logits, k).tolist()
+    chances = probabilities(logits) if top else logits
+    return [(token, float(chances[token])) for token in top]

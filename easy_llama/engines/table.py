@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..engine import Logits
 from ..errors import EngineError, ExceededContextLengthException, PromptError
 
-__all__ = ["ByteTokenizer", "TableEngine"]
+__all__ = ["TableEngine"]
 
 
 class TableEngine:
@@ -54,6 +54,11 @@ class TableEngine:
         self.n_evaluated += len(tokens)
         self._view = self._table[tokens[-1]].copy()
         return self._view
+
+    def extend_rows(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Evaluate ``tokens`` and return the logits after each, float32 (len(tokens), n_vocab)."""
+        self.extend(tokens)
+        return self._table[list(tokens)]
 
     def rollback(self, n: int) -> None:
         """Keep the first ``n`` tokens."""
@@ -99,19 +104,3 @@ class TableEngine:
         if self._closed:
             raise EngineError("this engine is closed")
         self._view.fill(np.nan)
-
-
-class ByteTokenizer:
-    """Bytes as tokens; ids from 256 on are special: 256 begins a text, 257 ends it."""
-
-    bos, eos = 256, 257
-    n_vocab = 258
-    end_tokens = frozenset({eos})
-
-    def encode(self, text: str, *, bos: bool = True, special: bool = True) -> list[int]:
-        """Return the UTF-8 bytes of ``text``, after token 256 if ``bos``; it has no markup."""
-        return [self.bos] * bos + list(text.encode("utf-8"))
-
-    def piece(self, token: int) -> bytes:
-        """Return the byte of ``token``; special tokens have none."""
-        return bytes([token]) if token < 256 else b""

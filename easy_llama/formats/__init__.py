@@ -1,4 +1,4 @@
-"""Prompt formats: the text around the messages that a model was trained with.
+"""Prompt formats: the text around the messages that a model was trained with; ``ez.formats``.
 
 ``ez.formats.llama3`` and its like are dictionaries; ``names()`` lists them, ``find(name)`` takes a name
 from a command line, ``wrap(prompt, format)`` makes a prompt of one message, and ``check(model, format)``
@@ -7,41 +7,10 @@ tells what does not fit.
 
 from __future__ import annotations
 
-import difflib
-from typing import cast
-
-from ..errors import FormatError
-from . import community, families
+from .catalogue import find, names
 from .community import *  # noqa: F403  # the constants are the module's contents; names() lists them
 from .doctor import Finding, check
 from .families import *  # noqa: F403
 from .shape import KEYS, Format, check_format, layout, wrap
 
 __all__ = ["KEYS", "Finding", "Format", "check", "check_format", "find", "layout", "names", "wrap"]
-
-_FORMATS: dict[str, Format] = {
-    name: cast(Format, value)
-    for module in (families, community)
-    for name, value in vars(module).items()
-    if isinstance(value, dict) and not name.startswith("_")
-}
-
-
-def names() -> list[str]:
-    """Return the names of all formats, sorted."""
-    return sorted(_FORMATS)
-
-
-def find(name: str) -> Format:
-    """Return the format called ``name``; FormatError with near misses if there is none.
-
-    >>> find("llma3")
-    Traceback (most recent call last):
-    easy_llama.errors.FormatError: there is no format 'llma3'; did you mean 'llama3' or ...
-    """
-    wanted = name.lower().replace("-", "_")
-    if wanted in _FORMATS:
-        return _FORMATS[wanted]
-    near = difflib.get_close_matches(wanted, names(), n=3)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise FormatError(f"there is no format {name!r}; {hint}ez.formats.names() lists all {len(_FORMATS)}")

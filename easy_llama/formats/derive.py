@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import FormatError
-from .shape import Format, layout, make
+from .shape import Format, accepted, layout, make
 from .template import ChatTemplate
 
 __all__ = ["Derivation", "derive"]
@@ -44,7 +44,7 @@ def derive(template: ChatTemplate) -> Derivation:
     Raises FormatError where the template can't even render a single user message.
     """
     probe = _Probe(template)
-    probe.render([("user", _USER)])
+    probe.render([("user", _USER)], generate=False)
     system = probe.system_role()
     try:
         format = probe.format(system)
@@ -58,10 +58,7 @@ class _Probe:
     """Renders probes without the beginning-of-sequence text, which the tokenizer adds."""
 
     def __init__(self, template: ChatTemplate) -> None:
-        self.template = template
-
-    def render(self, messages: Messages, *, generate: bool = False) -> str:
-        return self.template.render(messages, generate=generate).removeprefix(self.template.bos)
+        self.render = template.body
 
     def part(self, text: str, start: str, end: str) -> str:
         """Return what stands between two contents, "" for the borders of the text."""
@@ -76,20 +73,20 @@ class _Probe:
     def system_role(self) -> str:
         """How the template takes a system message."""
         try:
-            text = self.render([("system", _SYSTEM), ("user", _USER)])
+            text = self.render([("system", _SYSTEM), ("user", _USER)], generate=False)
         except FormatError:
             return "refused"
         return "own" if _SYSTEM in text else "refused"
 
     def format(self, system: str) -> Format:
         """Read the texts around the messages from four conversations."""
-        one = self.render([("user", _USER)])
+        one = self.render([("user", _USER)], generate=False)
         before, user_suffix = self.part(one, "", _USER), self.part(one, _USER, "")
-        asked = self.render([("user", _USER)], generate=True)
+        asked = self.render([("user", _USER)])
         if not asked.startswith(one):
             raise _Irregular("the last user message is written differently")
         bot_prefix = asked[len(one) :]
-        three = self.render([("user", _USER), ("bot", _BOT), ("user", _NEXT)])
+        three = self.render([("user", _USER), ("bot", _BOT), ("user", _NEXT)], generate=False)
         if self.part(three, _USER, _BOT) != user_suffix + bot_prefix:
             raise _Irregular("past answers are written differently from the one to come")
         bot_suffix, user_prefix = self._between_turns(self.part(three, _BOT, _NEXT))
@@ -105,7 +102,7 @@ class _Probe:
 
     def _between_turns(self, text: str) -> tuple[str, str]:
         """Split what stands between an answer and the next user message into suffix and prefix."""
-        two = self.render([("user", _USER), ("bot", _BOT)])
+        two = self.render([("user", _USER), ("bot", _BOT)], generate=False)
         suffix = self.part(two, _BOT, "")
         if not text.startswith(suffix):
             raise _Irregular("the last answer is written differently from the others")
@@ -119,7 +116,7 @@ class _Probe:
             made["system_prefix"], made["system_suffix"] = made["user_prefix"], "\n\n"
             made["user_prefix_after_system"] = ""
             return
-        text = self.render([("system", _SYSTEM), ("user", _USER)])
+        text = self.render([("system", _SYSTEM), ("user", _USER)], generate=False)
         made["system_prefix"] = self.part(text, "", _SYSTEM)
         between = self.part(text, _SYSTEM, _USER)
         if between.endswith(made["user_prefix"]) and made["user_prefix"]:
@@ -155,12 +152,5 @@ class _Probe:
         for opening in openings:
             messages = [*opening, *turns]
             ours = "".join(a + b + c for a, b, c in layout(messages, format)) + format["bot_prefix"]
-            if ours != self.render(self._merged(messages, system), generate=True):
+            if ours != self.render(accepted(messages, refuses_system=system == "refused")):
                 raise _Irregular("longer conversations are written differently")
-
-    @staticmethod
-    def _merged(messages: Messages, system: str) -> Messages:
-        """Join the system message to the first user message for a template that refuses the role."""
-        if system != "refused" or messages[0][0] != "system":
-            return messages
-        return [("user", f"{messages[0][1]}\n\n{messages[1][1]}"), *messages[2:]]

@@ -7,12 +7,13 @@ Template and Jinja are loaded when a model is checked, not before.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from ..engine import Tokenizer
 from ..errors import FormatError
-from .shape import Format, check_format, layout
+from .catalogue import find, names
+from .shape import Format, accepted, check_format, layout
 
 if TYPE_CHECKING:
     from .template import ChatTemplate
@@ -40,23 +41,21 @@ class Finding:
     text: str
 
 
-class _Tokenizer(Protocol):
-    def encode(self, text: str, *, bos: bool = True, special: bool = True) -> list[int]: ...
-
-    def markers(self) -> tuple[str, str]: ...
-
-    def special_token(self, name: str) -> int | None: ...
-
-
-class _Model(Protocol):
-    @property
-    def tokenizer(self) -> _Tokenizer: ...
+class Checkable(Protocol):
+    """What of a model the doctor looks at."""
 
     @property
-    def metadata(self) -> Mapping[str, Any]: ...
+    def tokenizer(self) -> Tokenizer:
+        """Its vocabulary."""
+        ...
+
+    @property
+    def chat_template(self) -> str | None:
+        """Its Jinja template, or None."""
+        ...
 
 
-def check(model: _Model, format: Format | None) -> list[Finding]:
+def check(model: Checkable, format: Format | None) -> list[Finding]:
     """Return what does not fit between ``format`` and ``model``, most serious first; [] if all is well.
 
     Looks for markup that the vocabulary does not have as tokens, for a doubled beginning-of-sequence
@@ -76,15 +75,14 @@ def check(model: _Model, format: Format | None) -> list[Finding]:
         check_format(format)
     compared: list[Finding] = []
     trained, advice = "", "give a format made for this model's family"
-    source = model.metadata.get("tokenizer.chat_template")
-    if isinstance(source, str):
-        template = ChatTemplate(source, *model.tokenizer.markers())
+    if model.chat_template is not None:
+        template = ChatTemplate(model.chat_template, *model.tokenizer.markers())
         try:
-            patient = _Patient(template)
-            trained, advice = patient.theirs, patient.advice()
+            sample = _Sample(template)
+            trained, advice = sample.theirs, sample.advice()
             if format is not None:
-                compared += patient.differences(format) or patient.habits(format)
-            compared += patient.unstable()
+                compared += sample.differences(format) or sample.habits(format)
+            compared += sample.unstable()
         except FormatError as error:
             compared = [Finding("template_broken", f"{error}; give a format that the model was trained with")]
     if format is None:
@@ -92,7 +90,7 @@ def check(model: _Model, format: Format | None) -> list[Finding]:
     return [*_foreign_markup(model, format, trained, advice), *_double_bos(model, format), *compared]
 
 
-def _foreign_markup(model: _Model, format: Format, trained: str, advice: str) -> list[Finding]:
+def _foreign_markup(model: Checkable, format: Format, trained: str, advice: str) -> list[Finding]:
     """Markup that is no token, unless the model's own template writes it: some families train it as text."""
     found = [markup for key in _TEXTS for markup in _MARKUP.findall(str(format.get(key)))]
     foreign = [
@@ -107,18 +105,18 @@ def _foreign_markup(model: _Model, format: Format, trained: str, advice: str) ->
     return [Finding("foreign_markup", f"{text}; {advice}")]
 
 
-def _double_bos(model: _Model, format: Format) -> list[Finding]:
+def _double_bos(model: Checkable, format: Format) -> list[Finding]:
     """A beginning-of-sequence text in front, where the tokenizer adds the token itself."""
     bos, _ = model.tokenizer.markers()
-    adds = bool(bos) and model.tokenizer.encode("")[:1] == [model.tokenizer.special_token("bos")]
+    adds = bool(bos) and bool(model.tokenizer.encode(""))
     if not adds or not any(format[key].startswith(bos) for key in ("system_prefix", "user_prefix")):
         return []
     text = f"the format begins with {bos}, which the tokenizer adds as well; easy_llama drops the second one at the beginning, but not before later turns: remove it from the format"
     return [Finding("double_bos", text)]
 
 
-class _Patient:
-    """A template that was read, and one conversation as it writes it."""
+class _Sample:
+    """One conversation as a template writes it, to compare with what a format writes."""
 
     def __init__(self, template: ChatTemplate) -> None:
         from .derive import derive
@@ -129,14 +127,13 @@ class _Patient:
         self.theirs = self._render(_TALK)
 
     def _render(self, messages: Messages, *, generate: bool = True) -> str:
-        """The template's text without BOS; a system message that it does not take opens the user's."""
-        if self.system == "refused" and messages[0][0] == "system":
-            messages = [("user", f"{messages[0][1]}\n\n{messages[1][1]}"), *messages[2:]]
-        return self.template.render(messages, generate=generate).removeprefix(self.template.bos)
+        """The template's text; a system message that it does not take opens the user's."""
+        given = accepted(messages, refuses_system=self.system == "refused")
+        return self.template.body(given, generate=generate)
 
     def _write(self, format: Format, messages: Messages, *, generate: bool = True) -> str:
         text = "".join(a + b + c for a, b, c in layout(messages, format))
-        return (text + format["bot_prefix"] * generate).removeprefix(self.template.bos)
+        return self.template.without_bos(text + format["bot_prefix"] * generate)
 
     def differences(self, format: Format) -> list[Finding]:
         """How the format's text of a whole conversation differs from the template's."""
@@ -159,8 +156,6 @@ class _Patient:
 
     def advice(self) -> str:
         """Which format to take: a named one that writes what the template writes, if there is one."""
-        from . import find, names
-
         same = [name for name in names() if self._write(find(name), _TALK, generate=False) == self.body]
         name = min(same, key=lambda name: bool(find(name)["system_prompt"]), default=None)
         return f"use ez.formats.{name}, or {_OWN}" if name else _OWN

@@ -12,12 +12,28 @@ from typing import TypedDict
 
 from ..errors import FormatError
 
-__all__ = ["KEYS", "Format", "around", "check_format", "layout", "like", "make", "merged", "wrap"]
+__all__ = [
+    "KEYS",
+    "ROLE_NAMES",
+    "Format",
+    "accepted",
+    "check_format",
+    "layout",
+    "like",
+    "make",
+    "merged",
+    "texts_around",
+    "wrap",
+]
 
 KEYS = (
     "system_prefix", "system_prompt", "system_suffix", "user_prefix", "user_suffix", "bot_prefix",
     "bot_suffix", "stops",
 )  # fmt: skip
+
+
+ROLE_NAMES = {"system": "system", "user": "user", "bot": "assistant"}
+"""What chat templates and OpenAI's API call the roles."""
 
 
 class _Optional(TypedDict, total=False):
@@ -42,10 +58,10 @@ class Format(_Optional):
     stops: list[str | int]
 
 
-Around = tuple[str, str]
+Texts = tuple[str, str]
 
 
-def make(system: Around, user: Around, bot: Around, *, prompt: str = "", stops: Iterable[str] = ()) -> Format:
+def make(system: Texts, user: Texts, bot: Texts, *, prompt: str = "", stops: Iterable[str] = ()) -> Format:
     """Build a format from (prefix, suffix) of each role."""
     return {
         "system_prefix": system[0], "system_prompt": prompt, "system_suffix": system[1],
@@ -54,7 +70,7 @@ def make(system: Around, user: Around, bot: Around, *, prompt: str = "", stops: 
     }  # fmt: skip
 
 
-def merged(between: str, user: Around, bot: Around, *, prompt: str = "", stops: Iterable[str] = ()) -> Format:
+def merged(between: str, user: Texts, bot: Texts, *, prompt: str = "", stops: Iterable[str] = ()) -> Format:
     """Build a format whose system message opens the first user turn, ``between`` the two texts."""
     made = make((user[0], between), user, bot, prompt=prompt, stops=stops)
     made["user_prefix_after_system"] = ""
@@ -71,7 +87,7 @@ def like(format: Format, *, prompt: str | None = None, stops: Iterable[str] | No
     return made
 
 
-def around(role: str, format: Format, *, after_system: bool) -> Around:
+def texts_around(role: str, format: Format, *, after_system: bool) -> Texts:
     """Return prefix and suffix of a message; ``after_system`` says that a system message stands before it."""
     prefix = str(format[f"{role}_prefix"])  # type: ignore[literal-required]  # one of three roles
     if role == "user" and after_system:
@@ -88,9 +104,23 @@ def layout(messages: Iterable[tuple[str, str]], format: Format) -> Iterator[tupl
     for role, content in messages:
         if role == "system" and not content:
             continue
-        prefix, suffix = around(role, format, after_system=after_system)
+        prefix, suffix = texts_around(role, format, after_system=after_system)
         yield prefix, content, suffix
         after_system = role == "system"
+
+
+def accepted(messages: Iterable[tuple[str, str]], *, refuses_system: bool) -> list[tuple[str, str]]:
+    """Return (role, content) as chat templates accept them: messages of one role in a row are joined by an
+    empty line, and where the template ``refuses_system`` messages, they join the user's."""
+    given: list[tuple[str, str]] = []
+    for role, content in messages:
+        if role == "system" and refuses_system:
+            role = "user"
+        if given and given[-1][0] == role:
+            given[-1] = (role, f"{given[-1][1]}\n\n{content}")
+        else:
+            given.append((role, content))
+    return given
 
 
 def wrap(prompt: str, format: Format) -> str:

@@ -22,10 +22,10 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import FormatError
+from .shape import ROLE_NAMES
 
 __all__ = ["ChatTemplate", "TemplateRefusal"]
 
-ROLES = {"system": "system", "user": "user", "bot": "assistant"}
 MAX_SECONDS = 2.0
 MAX_GROWTH = 1_000_000  # characters that a template may add to the messages
 
@@ -60,9 +60,17 @@ class ChatTemplate:
         ``generate`` ends with what precedes the bot's reply. Raises TemplateRefusal where the template
         rejects the messages, FormatError where it is broken, endless or boundless.
         """
-        given = [{"role": ROLES[role], "content": content} for role, content in messages]
+        given = [{"role": ROLE_NAMES[role], "content": content} for role, content in messages]
         limit = MAX_GROWTH + 2 * sum(len(content) for _, content in messages)
         return _with_timeout(lambda: self._render(given, generate, limit))
+
+    def body(self, messages: Sequence[tuple[str, str]], *, generate: bool = True) -> str:
+        """Do what ``render`` does, and leave the beginning-of-sequence text to the tokenizer."""
+        return self.without_bos(self.render(messages, generate=generate))
+
+    def without_bos(self, text: str) -> str:
+        """Return ``text`` without the beginning-of-sequence text in front."""
+        return text.removeprefix(self.bos)
 
     def _render(self, messages: list[dict[str, str]], generate: bool, limit: int) -> str:
         parts: list[str] = []

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
-from ..engine import Provider, check_token, prompt_tokens, reserved
+from ..checks import check_integer
+from ..engine import ChatProvider, Provider, check_provider, check_token, prompt_tokens, reserved
 from ..errors import EasyLlamaWarning, PromptError, SettingsError
-from ..samplers import SamplerSettings
+from ..samplers.settings import SamplerSettings
+from ..text.pieces import decoded
 from .methods import Method, Methods, methods_of
 from .results import Study
 from .writing import Task, write
@@ -43,12 +44,9 @@ def compare(
     PromptError and ExceededContextLengthException before anything is generated. Source: the methods and
     their values are those of the study in ``examples/decoding_study.py``.
     """
-    if not (hasattr(provider, "engine") and hasattr(provider, "tokenizer")):
-        raise SettingsError(
-            f"provider must be a Model, a LlamacppProvider or a TransformersProvider; got {provider!r}"
-        )
+    check_provider(provider)
     seed = SamplerSettings(seed=seed).real_seed()
-    limit = _length(max_len_tokens)
+    limit = check_integer("max_len_tokens", max_len_tokens, 1)
     chosen = methods_of(methods, provider)
     tokens = prompt_tokens(provider, prompt)
     ends = _ends(provider, end_tokens)
@@ -59,14 +57,8 @@ def compare(
             if progress is not None:
                 progress(method.label)
             outcomes.append(write(provider, method, Task(tokens, ends, limit, seed)))
-    text = prompt if isinstance(prompt, str) else _text(provider, tokens)
+    text = prompt if isinstance(prompt, str) else decoded(provider.tokenizer, tokens)
     return Study(text, _name(provider), len(tokens), limit, tuple(outcomes))
-
-
-def _length(max_len_tokens: object) -> int:
-    if not isinstance(max_len_tokens, int) or isinstance(max_len_tokens, bool) or max_len_tokens < 1:
-        raise SettingsError(f"max_len_tokens must be an integer of at least 1; got {max_len_tokens!r}")
-    return max_len_tokens
 
 
 def _ends(provider: Provider, end_tokens: object) -> frozenset[int]:
@@ -94,12 +86,6 @@ def _possible(chosen: list[Method], provider: Provider, n_prompt: int, *, by_nam
     return [method for method in chosen if method.label not in refused]
 
 
-def _text(provider: Provider, tokens: Sequence[int]) -> str:
-    return b"".join(map(provider.tokenizer.piece, tokens)).decode("utf-8", "replace")
-
-
 def _name(provider: Provider) -> str:
     """Return what the model is called, as far as the provider knows."""
-    path = getattr(getattr(provider.engine, "llama", None), "model_path", None)
-    name = getattr(provider, "filename", None) or (Path(path).name if path else None)
-    return str(name or type(provider).__name__)
+    return provider.name if isinstance(provider, ChatProvider) else type(provider).__name__

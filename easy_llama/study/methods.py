@@ -12,14 +12,14 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .. import presets, steps
-from ..decoding import decoder_for, room_for
-from ..draws import draw
-from ..engine import Engine, HiddenEngine, Logits, Picker, Provider, Step
+from .. import steps
+from ..decoding.selection import decoder_for, room_for
+from ..engine import Engine, HiddenEngine, Logits, Provider, Step, room_for_forks
 from ..errors import SettingsError
-from ..samplers import SamplerSettings
+from ..samplers import presets
+from ..samplers.settings import SamplerSettings
 
-__all__ = ["DEFAULT_METHODS", "NAMES", "Method", "Methods", "methods_of", "nucleus", "picker_of_steps"]
+__all__ = ["DEFAULT_METHODS", "NAMES", "Method", "Methods", "methods_of", "nucleus"]
 
 Methods: TypeAlias = "Sequence[str] | Mapping[str, SamplerSettings] | None"
 
@@ -60,8 +60,8 @@ class Method:
         if alpha is not None and not isinstance(engine, HiddenEngine):
             return f"{type(engine).__name__} tells no hidden states, which contrastive search needs"
         needed = settings.num_beams if alpha is None else settings.top_k or 0
-        free: int | None = getattr(engine, "n_forks_free", None)
-        if self.searches and free is not None and free < needed:
+        free = room_for_forks(engine)
+        if self.searches and free < needed:
             return f"it needs {needed} forks, and the engine has room for {free}"
         if room_for(settings, engine.n_ctx, n_prompt) < 1:
             return f"the context of {engine.n_ctx} tokens has no room for its candidates"
@@ -87,17 +87,6 @@ def nucleus(p: float) -> Step:
         return out
 
     return step
-
-
-def picker_of_steps(chain: Sequence[Step], seed: int) -> Picker:
-    """Return the picker that applies ``chain`` and draws; a draw depends on seed and position only."""
-
-    def pick(tokens: Sequence[int], logits: Logits) -> int:
-        for step in chain:
-            logits = step(tokens, logits)
-        return draw(logits, lambda: steps.uniform(seed, len(tokens)))
-
-    return pick
 
 
 # --- the names -----------------------------------------------------------------------------------------

@@ -11,16 +11,13 @@ import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from ..tables import shortened
+from ..terminal.escape import shortened
 from .chart import MARKERS, band_text, bar, marker, numbers_text, scatter
 from .outcome import Outcome
 from .rows import COLUMNS, HINTS, cells
 from .style import BANDS, STYLESHEET, band_of
-
-if TYPE_CHECKING:
-    from .results import Study
 
 __all__ = ["html_of", "write_html"]
 
@@ -34,14 +31,29 @@ _MANY = 6  # methods that wrote the same; their names are folded away
 _Group = list[tuple[int, Outcome]]
 
 
-def write_html(path: str | os.PathLike[str], studies: Mapping[str, Study]) -> Path:
+class Comparison(Protocol):
+    """What a section of the report tells; ``Study`` says what each is."""
+
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def n_prompt(self) -> int: ...
+    @property
+    def max_len_tokens(self) -> int: ...
+    @property
+    def outcomes(self) -> Sequence[Outcome]: ...
+
+
+def write_html(path: str | os.PathLike[str], studies: Mapping[str, Comparison]) -> Path:
     """Write one report on ``studies``, by their titles, and return its path."""
     file = Path(path)
     file.write_text(html_of(studies), encoding="utf-8")
     return file
 
 
-def html_of(studies: Mapping[str, Study]) -> str:
+def html_of(studies: Mapping[str, Comparison]) -> str:
     """Return the report as a text."""
     names = {title: f"s{n}" for n, title in enumerate(studies, 1)}
     links = "".join(f'<a href="#{name}">{_data(title)}</a>' for title, name in names.items())
@@ -70,7 +82,7 @@ def _legend() -> str:
     return f'<ul class="legend"><li>probability</li>{bands}</ul>'
 
 
-def _section(name: str, title: str, study: Study) -> str:
+def _section(name: str, title: str, study: Comparison) -> str:
     groups = _groups(study.outcomes)
     cards = "\n".join(_card(f"{name}-{group[0][0]}", group) for group in groups)
     return (

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from shutil import get_terminal_size
 from typing import TextIO
 
-from ..tables import make_table, print_table, shortened
+from ..terminal.escape import shortened
+from ..terminal.tables import make_table, print_table
 from .outcome import Outcome
 
 __all__ = ["COLUMNS", "HINTS", "cells", "print_rows"]

@@ -11,14 +11,21 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Literal
 
-from ..decoding import BeamSearch, decoder_for, room_for
-from ..decoding.sampling import close_picker, picker_for
-from ..engine import Engine, HiddenEngine, Logits, Picker, Provider, prefill
+import numpy as np
+from numpy.typing import NDArray
+
+from ..decoding.beam import BeamSearch
+from ..decoding.sampling import picker_for, sample
+from ..decoding.selection import decoder_for, room_for
+from ..engine import Engine, HiddenEngine, Logits, Provider, RewindingPicker, RowsEngine, prefill
+from ..samplers.picker import NumpyPicker
 from .measures import logprob_and_rank, pieces_of
-from .methods import Method, picker_of_steps
+from .methods import Method
 from .outcome import Outcome
 
 __all__ = ["Task", "write"]
+
+_PART = 32  # tokens of a finished text evaluated together: n_vocab floats are kept for each
 
 
 @dataclass(frozen=True)
@@ -83,30 +90,25 @@ def write(provider: Provider, method: Method, task: Task) -> Outcome:
 
 def _draw(provider: Provider, method: Method, task: Task) -> tuple[_Judged, float]:
     """Return the tokens drawn and the seconds."""
-    engine = provider.engine
+    engine, judged = provider.engine, _Judged()
     logits = prefill(engine, task.prompt)
     if method.steps:
-        pick = picker_of_steps(method.steps, task.seed)
+        pick: RewindingPicker = NumpyPicker.of_steps(method.steps, task.seed)
     else:
         pick = picker_for(engine, method.settings, task.seed, task.prompt, provider.tokenizer)
+
+    def pick_and_judge(tokens: Sequence[int], logits: Logits) -> int:
+        token = pick(tokens, logits)
+        judged.add(logits, token, ends=token in task.end_tokens)
+        return token
+
     try:
         start = perf_counter()
-        judged = _drawn(engine, pick, logits, task)
+        for _ in sample(engine, pick_and_judge, task.prompt, logits, task.end_tokens, task.limit):
+            pass
         return judged, perf_counter() - start - judged.seconds
     finally:
-        close_picker(pick)
-
-
-def _drawn(engine: Engine, pick: Picker, logits: Logits, task: Task) -> _Judged:
-    judged, history = _Judged(), list(task.prompt)
-    while True:
-        token = pick(history, logits)
-        ends = token in task.end_tokens
-        judged.add(logits, token, ends=ends)
-        if ends or len(judged.tokens) == task.limit:
-            return judged
-        history.append(token)
-        logits = engine.extend((token,))
+        pick.close()
 
 
 # --- searching -----------------------------------------------------------------------------------------
@@ -135,11 +137,23 @@ def _search(provider: Provider, method: Method, task: Task) -> tuple[_Judged, fl
 def _evaluated(engine: Engine, tokens: Sequence[int], task: Task, *, stopped: bool) -> _Judged:
     """Evaluate a finished text and judge it; the end token of a text that ``stopped`` is the likeliest."""
     judged, logits = _Judged(), prefill(engine, task.prompt)
-    for n, token in enumerate(tokens, 1):
-        judged.add(logits, token, ends=False)
-        if n < len(tokens) or stopped:
-            logits = engine.extend((token,))
+    evaluated = list(tokens) if stopped else list(tokens[:-1])  # what follows the last one is not asked
+    if tokens:
+        judged.add(logits, tokens[0], ends=False)
+    for start in range(0, len(evaluated), _PART):
+        part = evaluated[start : start + _PART]
+        rows = _rows_after(engine, part)
+        for row, token in zip(rows, tokens[start + 1 : start + 1 + len(part)], strict=False):
+            judged.add(row, token, ends=False)
+        logits = rows[-1]
     if stopped:
         likeliest = max(task.end_tokens, key=lambda token: float(logits[token]))
         judged.add(logits, likeliest, ends=True)
     return judged
+
+
+def _rows_after(engine: Engine, tokens: Sequence[int]) -> NDArray[np.float32]:
+    """Evaluate ``tokens`` and return the logits after each: float32 (len(tokens), n_vocab)."""
+    if isinstance(engine, RowsEngine):
+        return engine.extend_rows(tokens)
+    return np.stack([engine.extend((token,)).copy() for token in tokens])

@@ -1,0 +1,70 @@
+"""The command ``compare``: several decoding methods on one prompt, as a table and as an HTML report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import SettingsError
+from ..study import Study
+from ..study import compare as compare_methods
+from ..study.methods import DEFAULT_METHODS, NAMES
+from ..terminal.escape import escaped, harmless
+from .flags import load_model, model_options
+
+__all__ = ["compare"]
+
+
+@click.command()
+@click.argument("prompt")
+@click.option(
+    "--methods",
+    "names",
+    metavar="NAMES",
+    default=",".join(DEFAULT_METHODS),
+    show_default=True,
+    help=f"Of {', '.join(NAMES)}: several with commas between.",
+)
+@click.option("--html", "html", metavar="FILE", help="Write a report with the texts beside each other.")
+@click.option("--texts", is_flag=True, help="Print the texts, too.")
+@click.option("--max-len-tokens", type=int, default=1000, show_default=True, help="Longest text in tokens.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all draws.")
+@model_options
+def compare(
+    prompt: str,
+    names: str,
+    html: str | None,
+    texts: bool,
+    max_len_tokens: int,
+    seed: int,
+    model_path: str | None,
+    **options: Any,
+) -> None:
+    """Continue PROMPT by several decoding methods and compare the texts."""
+    if html is not None and not (folder := Path(html).absolute().parent).is_dir():
+        raise SettingsError(f"--html: there is no folder {folder}; make it first")
+    model = load_model(model_path, options)
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    study = compare_methods(
+        model, prompt, chosen, max_len_tokens=max_len_tokens, seed=seed, progress=_show_progress
+    )
+    if texts:
+        _print_texts(study)
+    study.table()
+    if html is not None:
+        click.echo(f"report: {study.to_html(html)}", err=True)
+
+
+def _show_progress(label: str) -> None:
+    """Say on a terminal what is going on; a comparison can take long."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        click.echo(f"{label} ...", err=True)
+
+
+def _print_texts(study: Study) -> None:
+    for outcome in study:
+        click.echo(f"--- {escaped(outcome.label)}")
+        click.echo(harmless(outcome.text))

@@ -1,0 +1,1 @@
+"""The engine on PyTorch models; torch itself is imported when the first one is made."""
