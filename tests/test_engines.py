@@ -1,8 +1,8 @@
-"""One suite over every engine: what the protocol promises, whatever stands behind it."""
+"""One suite over every engine: what the protocol and its capabilities promise, whatever stands behind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,25 +13,65 @@ from easy_llama.engines.table import TableEngine
 
 pytest.register_assert_rewrite("tests.engine_suite")
 
-from tests.engine_suite import CachedEngineSuite, EngineSuite, HiddenEngineSuite  # noqa: E402 (see above)
+from tests import engine_suite as suites  # noqa: E402 (see above)
+
+# every engine with the suites of what it claims; those on PyTorch stand in tests_torch/test_torch_engine.py
 
 
-def table_engine() -> Engine:
-    return TableEngine(np.random.default_rng(3).normal(size=(20, 20)), n_ctx=64)
+class TestTableEngine(
+    suites.EngineSuite,
+    suites.CachedEngineSuite,
+    suites.CountingSuite,
+    suites.RowsSuite,
+    suites.HiddenSuite,
+):
+    @pytest.fixture
+    def engine(self) -> Engine:
+        return TableEngine(np.random.default_rng(3).normal(size=(20, 20)), n_ctx=64)
 
 
-def llama_engine() -> Engine:
-    model = ez.Model(context_length=64, n_threads=1)
-    return model.engine
+class TestLlamaEngine(
+    suites.EngineSuite,
+    suites.CachedEngineSuite,
+    suites.CountingSuite,
+    suites.SessionSuite,
+    suites.ForkingSuite,
+    suites.BatchSuite,
+    suites.RowsSuite,
+    suites.ShiftingSuite,
+    suites.PickingSuite,
+    suites.HiddenSuite,
+):
+    @pytest.fixture
+    def engine(self) -> Iterator[Engine]:
+        with ez.Model(context_length=64, n_threads=1) as model:
+            yield model.engine
 
 
-class TestEngines(EngineSuite, CachedEngineSuite, HiddenEngineSuite):
-    @pytest.fixture(params=[table_engine, llama_engine])
-    def engine(self, request: pytest.FixtureRequest) -> Iterator[Engine]:
-        make: Callable[[], Engine] = request.param
-        made = make()
-        yield made
-        made.close()
+class TestForkOfLlamaEngine(
+    suites.EngineSuite,
+    suites.CachedEngineSuite,
+    suites.CountingSuite,
+    suites.SessionSuite,
+    suites.ForkingSuite,
+    suites.BatchSuite,
+    suites.RowsSuite,
+    suites.ForkShiftingSuite,
+    suites.PickingSuite,
+    suites.HiddenSuite,
+):
+    """A fork is an engine like any other; only its cells may be shared, and its logits are copies."""
+
+    @pytest.fixture
+    def engine(self) -> Iterator[Engine]:
+        with ez.Model(context_length=64, n_threads=1) as model:
+            yield model.engine.fork()
+
+    def test_a_view_is_dead_after_the_next_call(self, engine: Engine) -> None:
+        logits = engine.extend([5, 3, 8])
+        before = logits.copy()
+        engine.extend([4])
+        assert np.array_equal(logits, before), "forks take turns on the row"
 
 
 def test_common_prefix() -> None:

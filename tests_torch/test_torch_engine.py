@@ -27,7 +27,7 @@ from easy_llama.errors import (
     PromptError,
     SettingsError,
 )
-from tests.engine_suite import CachedEngineSuite, EngineSuite, HiddenEngineSuite
+from tests import engine_suite as suites
 
 from .models import (
     N_CTX,
@@ -69,19 +69,23 @@ def opened(make: Callable[[], Any]) -> Iterator[TorchEngine]:
     engine.close()
 
 
-class TestModelsWithKeysAndValues(EngineSuite, CachedEngineSuite, HiddenEngineSuite):
+class TorchSuite(suites.EngineSuite, suites.CountingSuite, suites.BatchSuite, suites.RowsSuite):
+    """What all PyTorch models can do."""
+
+
+class TestModelsWithKeysAndValues(TorchSuite, suites.CachedEngineSuite, suites.HiddenSuite):
     @pytest.fixture(params=[llama, gpt2, mistral])
     def engine(self, request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield from opened(request.param)
 
 
-class TestModelsWithOtherStates(EngineSuite, HiddenEngineSuite):
+class TestModelsWithOtherStates(TorchSuite, suites.HiddenSuite):
     @pytest.fixture(params=[gemma, mamba, lfm2, minimax])
     def engine(self, request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield from opened(request.param)
 
 
-class TestModelsWithoutMore(EngineSuite):
+class TestModelsWithoutMore(TorchSuite):
     @pytest.fixture(params=[PlainModule, lambda: Wrapper(PlainModule()), Counting])
     def engine(self, request: pytest.FixtureRequest) -> Iterator[Engine]:
         yield from opened(request.param)
@@ -326,7 +330,7 @@ def test_an_interrupted_call_leaves_the_tokens_that_were_there() -> None:
 # --- hidden states ---------------------------------------------------------------------------------------
 
 
-class TestHiddenStatesWithoutACache(HiddenEngineSuite):
+class TestHiddenStatesWithoutACache(TorchSuite, suites.HiddenSuite):
     @pytest.fixture
     def engine(self) -> Iterator[Engine]:
         yield from opened(HiddenModule)

@@ -135,8 +135,8 @@ class LlamaTokenizer(Tokenizer):
         return raw.decode("utf-8", "replace")
 
     def special_token(self, name: str) -> int | None:
-        """Return the id of ``bos``, ``eos``, ``eot``, ``nl``, ``sep``, ``fim_pre``, ``fim_mid``, ``fim_suf``; None
-        where the model has no such token."""
+        """Return the id of ``bos``, ``eos``, ``eot``, ``nl``, ``sep``, ``fim_pre``, ``fim_mid`` or
+        ``fim_suf``, None where the model has no such token."""
         with self._lock:
             token: int = _SPECIAL[name](self._vocab)
         return None if token == _NO_TOKEN else token

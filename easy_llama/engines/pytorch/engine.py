@@ -139,6 +139,11 @@ class TorchEngine:
                 return to_numpy(output.logits)
             return np.stack([member.extend(row).copy() for member, row in zip(members, rows, strict=True)])
 
+    def extend_rows(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Evaluate ``tokens`` at once and return the logits after each, float32 (len(tokens), n_vocab)."""
+        with self._model.session():
+            return to_numpy(self._evaluate(self._checked(tokens), every=True).all_logits[0])
+
     # --- checks ----------------------------------------------------------------------------------------
 
     def _check_open(self) -> None:
@@ -169,16 +174,22 @@ class TorchEngine:
 
     # --- evaluation ------------------------------------------------------------------------------------
 
-    def _evaluate(self, tokens: list[int], *, hidden: bool = False) -> Output:
-        """Evaluate ``tokens`` after those held and record them; ``hidden`` states are those of ``tokens``."""
+    def _evaluate(self, tokens: list[int], *, hidden: bool = False, every: bool = False) -> Output:
+        """Evaluate ``tokens`` after those held and record them; ``hidden`` states and the logits of ``every``
+        position are those of ``tokens``."""
         self._candidates = []
         if self._model.has_cache:
             self._hold(self._ready())
-            output = self._advance(self._held, [tokens], hidden=hidden)
+            output = self._advance(self._held, [tokens], hidden=hidden, every=every)
         else:
-            output = self._model.run([self._tokens + tokens], hidden=hidden)
+            output, n = (
+                self._model.run([self._tokens + tokens], hidden=hidden, every=every),
+                len(self._tokens),
+            )
             if output.hidden is not None:
-                output = output._replace(hidden=output.hidden[:, len(self._tokens) :])
+                output = output._replace(hidden=output.hidden[:, n:])
+            if output.all_logits is not None:
+                output = output._replace(all_logits=output.all_logits[:, n:])
         self._tokens += tokens
         return output
 
@@ -247,10 +258,13 @@ class TorchEngine:
             if self._tokens:
                 self._advance(self._held, [self._tokens])
 
-    def _advance(self, held: Held, rows: Sequence[Sequence[int]], *, hidden: bool = False) -> Output:
+    def _advance(
+        self, held: Held, rows: Sequence[Sequence[int]], *, hidden: bool = False, every: bool = False
+    ) -> Output:
         """Put ``rows`` through the model after ``held``, which has no cache if this breaks off."""
         cache, held.cache = held.cache, None
-        output = self._model.run(rows, cache, hidden=hidden, places=held.length, pads=held.pads)
+        run = self._model.run
+        output = run(rows, cache, hidden=hidden, every=every, places=held.length, pads=held.pads)
         held.length += len(rows[0])
         held.cache = output.cache
         return output

@@ -26,16 +26,18 @@ __all__ = ["Output", "TorchModel", "end_tokens_of", "import_torch", "to_numpy"]
 
 _CACHE_NAMES = ("past_key_values", "cache_params")
 _ROW_METHODS = ("reorder_cache", "batch_select_indices")
+_KEPT = "logits_to_keep"
 _N_TRIED = 4  # tokens before and after the cut that the trial of a cache makes
 
 
 class Output(NamedTuple):
-    """``logits`` of the last position, a tensor (rows, n_vocab); ``hidden`` states, (rows, n, n_embd) or None
-    where they were not asked for; the model's ``cache`` or None."""
+    """``logits`` of the last position, a tensor (rows, n_vocab); ``hidden`` states, (rows, n, n_embd), and
+    ``all_logits``, (rows, n, n_vocab), None where they were not asked for; the model's ``cache`` or None."""
 
     logits: torch.Tensor
     hidden: Any
     cache: Any
+    all_logits: Any = None
 
 
 class TorchModel:
@@ -81,28 +83,41 @@ class TorchModel:
         cache: Any = None,
         *,
         hidden: bool = False,
+        every: bool = False,
         places: int = 0,
         pads: Sequence[int] = (),
     ) -> Output:
         """Put the tokens through the model, after those in ``cache``, and return what it says.
 
-        ``places`` is the length of the cache; where rows begin with padding, ``pads`` says with how much.
+        ``every`` asks for the logits of every position. ``places`` is the length of the cache; where rows
+        begin with padding, ``pads`` says with how much.
         """
         if cache is None or len(rows[0]) == 1 or self._continues_at_once:
-            return self._run(rows, cache, hidden, places, pads)
+            return self._run(rows, cache, hidden, every, places, pads)
         outputs = []
         for i in range(len(rows[0])):  # such a model would forget its state
-            outputs.append(self._run([row[i : i + 1] for row in rows], cache, hidden, places + i, pads))
+            row = [row[i : i + 1] for row in rows]
+            outputs.append(self._run(row, cache, hidden, every, places + i, pads))
             cache = outputs[-1].cache
-        if not hidden:
-            return outputs[-1]
-        states = self._torch.cat([output.hidden for output in outputs], dim=1)
-        return outputs[-1]._replace(hidden=states)
+        joined = outputs[-1]
+        if hidden:
+            joined = joined._replace(hidden=self._torch.cat([one.hidden for one in outputs], dim=1))
+        if every:
+            joined = joined._replace(all_logits=self._torch.cat([one.all_logits for one in outputs], dim=1))
+        return joined
 
     def _run(
-        self, rows: Sequence[Sequence[int]], cache: Any, hidden: bool, places: int, pads: Sequence[int]
+        self,
+        rows: Sequence[Sequence[int]],
+        cache: Any,
+        hidden: bool,
+        every: bool,
+        places: int,
+        pads: Sequence[int],
     ) -> Output:
         arguments = dict(self._arguments)
+        if every and _KEPT in arguments:
+            arguments[_KEPT] = 0  # all of them
         if cache is not None:
             arguments[self._cache_name] = cache
         if hidden:
@@ -116,7 +131,7 @@ class TorchModel:
         self.n_evaluated += len(rows) * len(rows[0])
         states = output.hidden_states[-1] if hidden else None
         kept = getattr(output, self._cache_name, None) if self.has_cache else None
-        return Output(output.logits[:, -1], states, kept)
+        return Output(output.logits[:, -1], states, kept, output.logits if every else None)
 
     def _call(self, rows: Sequence[Sequence[int]], arguments: dict[str, Any]) -> Any:
         for module in self._modules:
@@ -142,8 +157,8 @@ class TorchModel:
         self._arguments: dict[str, Any] = {}
         if any_name or "use_cache" in names:
             self._arguments["use_cache"] = self.has_cache
-        if any_name or "logits_to_keep" in names:
-            self._arguments["logits_to_keep"] = 1  # all other positions' logits would be thrown away
+        if any_name or _KEPT in names:
+            self._arguments[_KEPT] = 1  # all other positions' logits would be thrown away
         self.has_hidden = any_name or "output_hidden_states" in names
 
     def _try(self) -> None:
@@ -211,12 +226,12 @@ class TorchModel:
         """
         before = [tokens, tokens[::-1]][: max(rows) + 1]
         try:
-            output = self._run([before[row] + following for row in rows], None, False, 0, ())
+            output = self._run([before[row] + following for row in rows], None, False, False, 0, ())
             whole = output.logits.double()
-            cache = self._run(before, None, False, 0, ()).cache
+            cache = self._run(before, None, False, False, 0, ()).cache
             if row_method is not None:
                 choose_rows(cache, rows, row_method)
-            output = self._run([following] * len(rows), cache, False, len(tokens), ())
+            output = self._run([following] * len(rows), cache, False, False, len(tokens), ())
             apart: float = (output.logits.double() - whole).abs().max().item()
         except Exception:  # whatever a foreign model or cache raises, it says no
             return False
