@@ -1,20 +1,26 @@
-"""Whether an argument is a number in its range, and the error that says what is allowed."""
+"""Whether an argument may be what it is, and the error that says what may: numbers, functions, tokens."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from operator import index
 from typing import Any, TypeGuard
 
 import numpy as np
 
-from .errors import SettingsError
+from .errors import ExceededContextLengthException, PromptError, SettingsError
 
 __all__ = [
     "check_callable",
+    "check_each_once",
     "check_integer",
     "check_number",
     "check_optional_integer",
+    "check_rollback",
+    "check_token",
+    "check_tokens",
     "is_integer",
     "is_number",
 ]
@@ -62,3 +68,38 @@ def check_callable(name: str, value: Any, *, also: str = "") -> Callable[..., An
         function: Callable[..., Any] = value
         return function
     raise SettingsError(f"{name} must be a function{also}; got {value!r}")
+
+
+# --- tokens --------------------------------------------------------------------------------------------
+
+
+def check_token(token: Any, n_vocab: int) -> int:
+    """Return ``token`` as an int; PromptError unless it is in the vocabulary (libllama would abort)."""
+    with suppress(TypeError):
+        if not isinstance(token, bool) and 0 <= index(token) < n_vocab:
+            return index(token)
+    raise PromptError(f"the token id {token!r} is not an int from 0 to {n_vocab - 1}")
+
+
+def check_tokens(tokens: Sequence[int], held: int, n_vocab: int, n_ctx: int) -> None:
+    """Raise what stands against evaluating ``tokens`` on an engine that holds ``held`` tokens."""
+    if not len(tokens):
+        raise PromptError("there is nothing to evaluate; give at least one token")
+    low, high = min(tokens), max(tokens)
+    if low < 0 or high >= n_vocab:
+        bad = low if low < 0 else high
+        raise PromptError(f"the token id {bad} is outside the vocabulary (0 to {n_vocab - 1})")
+    if held + len(tokens) > n_ctx:
+        raise ExceededContextLengthException(held + len(tokens), n_ctx)
+
+
+def check_rollback(n: int, held: int) -> None:
+    """Raise PromptError unless the first ``n`` of ``held`` tokens can be kept."""
+    if not 0 <= n <= held:
+        raise PromptError(f"can't keep the first {n} tokens: the engine holds {held}")
+
+
+def check_each_once(engines: Sequence[object], tokens: Sequence[int]) -> None:
+    """Raise PromptError unless there is one token for each of ``engines``, and none of these twice."""
+    if len(engines) != len(tokens) or len(set(map(id, engines))) != len(engines) or not engines:
+        raise PromptError(f"give one token for each engine, each once; got {len(tokens)} for {len(engines)}")

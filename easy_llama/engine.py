@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from operator import index
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .checks import check_token
 from .errors import ExceededContextLengthException, PromptError, SettingsError
 
 Logits: TypeAlias = NDArray[np.float32]
@@ -355,14 +355,6 @@ def prompt_tokens(provider: Provider, prompt: str | Sequence[int], room: int = 1
 
 def _is_list(prompt: object) -> bool:
     return isinstance(prompt, Sequence) or hasattr(prompt, "__array__")  # numpy's and torch's, too
-
-
-def check_token(token: Any, n_vocab: int) -> int:
-    """Return ``token`` as an int; PromptError unless it is in the vocabulary (libllama would abort)."""
-    with suppress(TypeError):
-        if not isinstance(token, bool) and 0 <= index(token) < n_vocab:
-            return index(token)
-    raise PromptError(f"the token id {token!r} is not an int from 0 to {n_vocab - 1}")
 
 
 def prefill(engine: Engine, tokens: Sequence[int]) -> Logits:

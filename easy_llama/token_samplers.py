@@ -51,6 +51,9 @@ DEFAULT_SLOPS = (
 class TokenSampler:
     """What the samplers have in common."""
 
+    def __post_init__(self) -> None:
+        _ = self.settings  # which checks the arguments
+
     @property
     def settings(self) -> SamplerSettings:
         """How the next token is drawn."""
@@ -148,9 +151,6 @@ class TemperatureSampler(TokenSampler):
 
     temperature: float = 1.0
 
-    def __post_init__(self) -> None:
-        _ = self.settings
-
     @property
     def settings(self) -> SamplerSettings:
         """Temperature only."""
@@ -178,9 +178,6 @@ class TopPSampler(TokenSampler):
 
     p: float = 0.9
 
-    def __post_init__(self) -> None:
-        _ = self.settings
-
     @property
     def settings(self) -> SamplerSettings:
         """Top-p only."""
@@ -192,9 +189,6 @@ class MinPSampler(TokenSampler):
     """Draws from the tokens that are at least ``min_p`` times as likely as the likeliest."""
 
     min_p: float = 0.05
-
-    def __post_init__(self) -> None:
-        _ = self.settings
 
     @property
     def settings(self) -> SamplerSettings:
@@ -208,9 +202,6 @@ class XTCSampler(TokenSampler):
 
     threshold: float = 0.1
     probability: float = 0.5
-
-    def __post_init__(self) -> None:
-        _ = self.settings
 
     @property
     def settings(self) -> SamplerSettings:
@@ -324,7 +315,7 @@ class QAlignSampler(TokenSampler):
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _ = self.settings
+        super().__post_init__()
         QAlign(self.reward, str, self.num_steps, self.beta, 0)
 
     @property

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..checks import check_rollback, check_tokens
 from ..engine import Logits
-from ..errors import EngineError, ExceededContextLengthException, PromptError
+from ..errors import EngineError
 
 __all__ = ["TableEngine"]
 
@@ -43,13 +44,7 @@ class TableEngine:
     def extend(self, tokens: Sequence[int]) -> Logits:
         """Evaluate ``tokens``; see the protocol."""
         self._start_call()
-        if not len(tokens):
-            raise PromptError("there is nothing to evaluate; give at least one token")
-        for token in tokens:
-            if not 0 <= token < self.n_vocab:
-                raise PromptError(f"the token id {token} is outside the vocabulary (0 to {self.n_vocab - 1})")
-        if len(self._tokens) + len(tokens) > self.n_ctx:
-            raise ExceededContextLengthException(len(self._tokens) + len(tokens), self.n_ctx)
+        check_tokens(tokens, len(self._tokens), self.n_vocab, self.n_ctx)
         self._tokens += tokens
         self.n_evaluated += len(tokens)
         self._view = self._table[tokens[-1]].copy()
@@ -63,8 +58,7 @@ class TableEngine:
     def rollback(self, n: int) -> None:
         """Keep the first ``n`` tokens."""
         self._start_call()
-        if not 0 <= n <= len(self._tokens):
-            raise PromptError(f"can't keep the first {n} tokens: the engine holds {len(self._tokens)}")
+        check_rollback(n, len(self._tokens))
         del self._tokens[n:]
 
     def fork(self) -> TableEngine:

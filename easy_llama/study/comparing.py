@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ..checks import check_integer
-from ..engine import ChatProvider, Provider, check_provider, check_token, prompt_tokens, reserved
+from ..checks import check_integer, check_token
+from ..engine import ChatProvider, Provider, check_provider, prompt_tokens, reserved
 from ..errors import EasyLlamaWarning, PromptError, SettingsError
 from ..samplers.settings import SamplerSettings
 from ..text.pieces import decoded

@@ -10,7 +10,8 @@ import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ..engine import Tokenizer, check_token
+from ..checks import check_token
+from ..engine import Tokenizer
 from ..errors import PromptError
 
 __all__ = ["PieceCache", "StopFinder", "decoded", "resolve_stops", "text_pieces", "without_doubled"]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ...engine import Logits
 from ...errors import ContextFullError, EngineError, ModelUnloadedException, PromptError
 from .batch import Batch, OneToken, Stretch
-from .handles import context_handle, model_handle, n_cells
+from .handles import context_handle, mark_stale, model_handle, n_cells
 from .interrupt import GUARD_ABOVE, interruptible
 from .memory import Memory
 from .rows import embeddings_address, logits_address, rows_at
@@ -257,6 +257,8 @@ class LlamaContext:
         copy while forks take turns on the row."""
         view = self.last_row()
         self.row = sequence.number
+        if sequence is self.root:
+            mark_stale(self.llama, False)
         return view.copy() if self.has_forks else view
 
     def last_row(self) -> Logits:

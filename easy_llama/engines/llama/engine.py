@@ -15,8 +15,9 @@ import numpy as np
 from llama_cpp import Llama
 from numpy.typing import NDArray
 
+from ...checks import check_each_once, check_rollback
 from ...engine import Engine, Logits, Picker, Step
-from ...errors import EngineError, ModelUnloadedException, PromptError
+from ...errors import EngineError, ModelUnloadedException
 from ...samplers.picker import NumpyPicker
 from ...samplers.settings import SamplerSettings
 from .chain import LlamaChain
@@ -76,9 +77,7 @@ class LlamaEngine:
         with self._shared.lock:
             self._check_open()
             self._hidden.drop()
-            held = self._sequence.record.n
-            if not 0 <= n <= held:
-                raise PromptError(f"can't keep the first {n} tokens: the engine holds {held}")
+            check_rollback(n, self._sequence.record.n)
             kept = self.tokens[:n]
             if not self._sequence.cut(n):
                 self.extend(kept)
@@ -129,12 +128,7 @@ class LlamaEngine:
         members = [engine for engine in engines if isinstance(engine, LlamaEngine)]
         if len(members) < len(engines) or any(member._shared is not self._shared for member in members):
             raise EngineError("only forks of one context can be evaluated together")
-        if len(members) != len(tokens) or len({member._sequence.number for member in members}) != len(
-            members
-        ):
-            raise PromptError(
-                f"give one token for each engine, each once; got {len(tokens)} for {len(members)}"
-            )
+        check_each_once(members, tokens)
         for member in members:
             member._check_open()
         asks = [Ask(member._sequence, (token,)) for member, token in zip(members, tokens, strict=True)]
@@ -245,8 +239,8 @@ class LlamaEngine:
         return self._sequence is not self._shared.root
 
     def _check_open(self) -> None:
-        if not self._closed:
-            return
-        if self._is_fork:
+        if self._closed and self._is_fork:
             raise EngineError("this fork is closed")
-        raise ModelUnloadedException("the model was unloaded; call load() before using it again")
+        if self._closed:
+            raise ModelUnloadedException("the model was unloaded; call load() before using it again")
+        self._shared.pointer()  # raises where the Llama was closed by hand

@@ -17,9 +17,10 @@ import numpy as np
 from llama_cpp import Llama
 from numpy.typing import NDArray
 
+from ...checks import check_token
 from ...constraints.gbnf import Named
 from ...constraints.gbnf_check import named_tokens
-from ...engine import check_token, common_prefix
+from ...engine import common_prefix
 from ...errors import EngineError, ModelUnloadedException, PromptError, SettingsError
 from .handles import model_handle, vocab_handle
 from .log import collected_log

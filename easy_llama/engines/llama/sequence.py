@@ -13,7 +13,8 @@ import numpy as np
 from llama_cpp import Llama
 from numpy.typing import NDArray
 
-from ...errors import EngineError, ExceededContextLengthException, PromptError
+from ...checks import check_tokens
+from ...errors import EngineError
 from .batch import OneToken
 from .handles import mark_stale
 from .memory import Memory
@@ -72,17 +73,15 @@ class LlamaRecord:
         n = llama.n_tokens
         llama.input_ids[n] = token
         llama.n_tokens = n + 1
-        mark_stale(llama, False)
 
     def extend(self, tokens: Sequence[int]) -> None:
         """Append several tokens."""
         n = self.n
         self._llama.input_ids[n : n + len(tokens)] = tokens
         self._llama.n_tokens = n + len(tokens)
-        mark_stale(self._llama, False)
 
     def cut(self, n: int) -> None:
-        """Keep the first ``n`` tokens, whose logits are gone."""
+        """Keep the first ``n`` tokens; their logits are not the newest in the context."""
         self._llama.n_tokens = n
         mark_stale(self._llama, True)
 
@@ -160,14 +159,7 @@ class LlamaSequence:
         """Raise what stands against evaluating ``tokens`` next; llama.cpp would end the process."""
         if self.closed:
             raise EngineError("this fork is closed")
-        if not len(tokens):
-            raise PromptError("there is nothing to evaluate; give at least one token")
-        low, high = min(tokens), max(tokens)
-        if low < 0 or high >= self.n_vocab:
-            bad = low if low < 0 else high
-            raise PromptError(f"the token id {bad} is outside the vocabulary (0 to {self.n_vocab - 1})")
-        if self.record.n + len(tokens) > self.n_ctx:
-            raise ExceededContextLengthException(self.record.n + len(tokens), self.n_ctx)
+        check_tokens(tokens, self.record.n, self.n_vocab, self.n_ctx)
 
     # --- forgetting ------------------------------------------------------------------------------------
 

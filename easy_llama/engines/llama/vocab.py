@@ -16,7 +16,8 @@ from typing import Any
 import llama_cpp
 from llama_cpp import Llama
 
-from ...engine import Tokenizer, check_token
+from ...checks import check_token
+from ...engine import Tokenizer
 from ...errors import ModelUnloadedException
 from ...text.pieces import PieceCache, without_doubled
 from .handles import model_handle, vocab_handle

@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...checks import check_optional_integer
-from ...engine import Engine, Logits, check_token
+from ...checks import (
+    check_each_once,
+    check_optional_integer,
+    check_rollback,
+    check_token,
+    check_tokens,
+)
+from ...engine import Engine, Logits
 from ...errors import (
     EasyLlamaWarning,
     EngineError,
-    ExceededContextLengthException,
     PromptError,
 )
 from .cache import Held, Part, gather
@@ -106,8 +111,7 @@ class TorchEngine:
         """Keep the first ``n`` tokens. The cache is cut, or built again, when it is needed next."""
         with self._model.session():
             self._check_open()
-            if not 0 <= n <= len(self._tokens):
-                raise PromptError(f"can't keep the first {n} tokens: the engine holds {len(self._tokens)}")
+            check_rollback(n, len(self._tokens))
             self._candidates = []
             del self._tokens[n:]
             if not n:
@@ -153,11 +157,8 @@ class TorchEngine:
     def _checked(self, tokens: Sequence[int]) -> list[int]:
         """Return the tokens as ints that can be evaluated next; the model never sees others."""
         self._check_open()
-        if not len(tokens):
-            raise PromptError("there is nothing to evaluate; give at least one token")
         ids = [check_token(token, self.n_vocab) for token in tokens]
-        if len(self._tokens) + len(ids) > self.n_ctx:
-            raise ExceededContextLengthException(len(self._tokens) + len(ids), self.n_ctx)
+        check_tokens(ids, len(self._tokens), self.n_vocab, self.n_ctx)
         return ids
 
     def _members(self, engines: Sequence[Engine], tokens: Sequence[int]) -> list[TorchEngine]:
@@ -166,10 +167,7 @@ class TorchEngine:
             if not isinstance(engine, TorchEngine) or engine._model is not self._model:
                 raise EngineError("only an engine and its forks can be evaluated together")
             members.append(engine)
-        if len(members) != len(tokens) or len(set(members)) != len(members) or not members:
-            raise PromptError(
-                f"give one token for each engine, each once; got {len(tokens)} for {len(members)}"
-            )
+        check_each_once(members, tokens)
         return members
 
     # --- evaluation ------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from ...engine import Tokenizer, check_token
+from ...checks import check_token
+from ...engine import Tokenizer
 from ...text.pieces import PieceCache, without_doubled
 
 __all__ = ["TransformersTokenizer"]
