@@ -19,7 +19,7 @@ from easy_llama.chat.history import History
 from easy_llama.chat.recorder import Recorder
 from easy_llama.console.commands import COMMANDS
 from easy_llama.console.loop import Console
-from easy_llama.samplers import GreedyDecoding
+from easy_llama.samplers import GreedyDecoding, SamplerSettings
 from easy_llama.terminal.reader import PlainReader
 from easy_llama.terminal.screen import Screen
 from easy_llama.thread import Thread
@@ -37,6 +37,20 @@ def talk(model: ez.Model, *lines: str, **options: Any) -> tuple[str, Conversatio
     console = Console(Thread(model, sampler=GreedyDecoding), reader=reader, out=out, **options)
     console.run()
     return out.getvalue(), console.thread
+
+
+def test_a_reply_can_not_steer_the_terminal(model: ez.Model) -> None:
+    out = io.StringIO()
+    thread = Thread(
+        model, sampler=SamplerSettings(temp=0.0, grammar='root ::= "\\x1b[31mred\\x1b[2J\\x07\\n\\tgone"')
+    )
+    console = Console(thread, reader=PlainReader(io.StringIO("Hi\n!last\n!messages\n"), out), out=out)
+    console.run()
+    assert thread.messages[-1]["content"] == "\x1b[31mred\x1b[2J\x07\n\tgone", (
+        "what was said is kept as it was"
+    )
+    assert "\x1b" not in out.getvalue()
+    assert out.getvalue().count("\\x1b[31mred\\x1b[2J\\x07\n\tgone") == 2
 
 
 # --- every command -------------------------------------------------------------------------------------

@@ -10,12 +10,15 @@ import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import easy_llama as ez
+from easy_llama import SamplerSettings
 from easy_llama.errors import EasyLlamaWarning
+from easy_llama.samplers.fields import FIELDS, SamplerFields
 
 ROOT = Path(__file__).parent.parent
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -88,6 +91,22 @@ def test_docstring_examples(module: str) -> None:
     failed, tried = doctest.testmod(importlib.import_module(f"easy_llama.{module}"), optionflags=FLAGS)
     assert tried > 0
     assert failed == 0
+
+
+def field_table() -> str:
+    """The table of SamplerSettings' fields as DOCS.md has it."""
+    defaults = {field.name: field.default for field in fields(SamplerFields)}
+    lines = ["| field | default | allowed | meaning | usual |", "|---|---|---|---|---|"]
+    for name, row in FIELDS.items():
+        source = f" ([source]({row.source}))" if row.source else ""
+        text = f"{row.help.rstrip('.')}{source}"
+        lines.append(f"| `{name}` | `{defaults[name]!r}` | {row.kind.allowed} | {text} | {row.usual} |")
+    return "\n".join(lines)
+
+
+def test_the_table_of_fields_is_that_of_the_package() -> None:
+    assert f"\n{field_table()}\n" in (ROOT / "DOCS.md").read_text(encoding="utf-8")
+    assert all(f"``{name}``: " in (SamplerSettings.__doc__ or "") for name in FIELDS)
 
 
 def test_links_inside_the_documents_lead_somewhere() -> None:

@@ -28,8 +28,8 @@ def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kind, "from_pretrained", from_pretrained(kind))
 
 
-def test_there_are_four() -> None:
-    assert len(SCRIPTS) == 4
+def test_there_are_five() -> None:
+    assert len(SCRIPTS) == 5
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import TextIO
 
 from ..chat.conversation import Conversation
 from ..errors import EasyLlamaError
+from ..terminal.escape import harmless
 from ..terminal.reader import Reader, make_reader
 from ..terminal.screen import Screen
 from .commands import COMMANDS, run_command
@@ -161,6 +162,6 @@ class Console:
             from rich.console import Console as RichConsole
             from rich.markdown import Markdown
 
-            RichConsole(file=self.screen.out, no_color=not self.screen.color).print(Markdown(text))
+            RichConsole(file=self.screen.out, no_color=not self.screen.color).print(Markdown(harmless(text)))
         else:
             self.screen.line(text, style)

@@ -246,9 +246,8 @@ def describe() -> str:
     """Return the fields as the list in a docstring."""
     lines = []
     for name, row in FIELDS.items():
-        text = row.help[0].lower() + row.help[1:].rstrip(".")
         usual, source = f" Usual: {row.usual}." if row.usual else "", f" ({row.source})" if row.source else ""
-        lines.append(f"    - ``{name}``: {text}.{usual}{source}")
+        lines.append(f"    - ``{name}``: {row.help}{usual}{source}")
     return "\n".join(lines)
 
 
