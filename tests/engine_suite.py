@@ -168,6 +168,18 @@ class CachedEngineSuite:
             assert n_evaluated(engine) - count == evaluated
             count += evaluated
 
+    def test_a_fork_costs_its_new_tokens(self, engine: Engine) -> None:
+        engine.extend(TOKENS)
+        before = n_evaluated(engine)
+        fork = engine.fork()
+        fork.extend([4, 4])
+        assert n_evaluated(engine) - before == 2
+        fork.rollback(3)
+        engine.extend([6])
+        fork.extend([4])
+        assert n_evaluated(engine) - before == 4
+        fork.close()
+
 
 class CountingSuite:
     """What engines promise that count."""
@@ -180,7 +192,7 @@ class CountingSuite:
         fork = engine.fork()
         fork.extend([4, 4])
         fork.close()
-        assert engine.n_evaluated - before >= len(TOKENS), "engines may count forks apart"
+        assert engine.n_evaluated - before >= len(TOKENS) + 2, "an engine without a cache evaluates more"
         with pytest.raises(PromptError):
             engine.extend([-1])
         counted = engine.n_evaluated

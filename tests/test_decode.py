@@ -13,7 +13,8 @@ import pytest
 import easy_llama as ez
 from easy_llama.engine import prefill
 from easy_llama.engines.llama import context as llama_context
-from easy_llama.engines.llama.context import Ask, LlamaContext
+from easy_llama.engines.llama.context import LlamaContext
+from easy_llama.engines.llama.jobs import Ask
 from easy_llama.errors import ContextFullError, EngineError, ExceededContextLengthException, PromptError
 
 TOKENS = [(37 * i + 11) % 1000 for i in range(1400)]
@@ -49,6 +50,23 @@ def test_a_step_is_decode_for_one_token_to_the_last_bit(context: LlamaContext) -
         assert np.array_equal(stepped, decoded)
         assert one.tokens == other.tokens
     assert context.n_evaluated == 80
+
+
+def test_a_step_of_several_sequences_is_decode_to_the_last_bit(context: LlamaContext) -> None:
+    ones, others = ([context.branch(context.root) for _ in range(4)] for _ in range(2))
+    for i in range(20):
+        tokens = TOKENS[4 * i : 4 * i + 4]
+        stepped = context.step_each(ones, tokens).logits.copy()
+        decoded = context.decode([Ask(other, [t]) for other, t in zip(others, tokens, strict=True)])
+        assert np.array_equal(stepped, decoded.logits)
+    assert [one.tokens for one in ones] == [other.tokens for other in others]
+    assert context.n_evaluated == 160
+    with pytest.raises(PromptError):
+        context.step_each(ones, [1, 2, 3, -1])
+    ones[1].close()
+    with pytest.raises(EngineError, match="this fork is closed"):
+        context.step_each(ones, [1, 2, 3, 4])
+    assert [len(one.tokens) for one in ones] == [20] * 4
 
 
 def test_prompts_tokens_and_rows_of_several_sequences_in_one_call(context: LlamaContext) -> None:
@@ -99,6 +117,7 @@ def test_nothing_is_evaluated_where_one_ask_is_wrong(context: LlamaContext) -> N
         ([Ask(one, [1, 2]), Ask(one, [3])], PromptError),
         ([Ask(one, [1, 2]), Ask(other, [1] * 5000)], ExceededContextLengthException),
         ([Ask(one, [1, 2]), Ask(closed, [3])], EngineError),
+        ([], PromptError),
     ):
         with pytest.raises(error):
             context.decode(asks)

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 import easy_llama as ez
+from easy_llama.chat import history as history_module
 from easy_llama.chat.conversation import Conversation
 from easy_llama.chat.history import History, Summary
 from easy_llama.chat.message import Message
@@ -195,6 +196,42 @@ def test_a_transaction_that_fails_changes_nothing(history: History, thread: Thre
     assert contents(history.load(thread_id, thread.model)) == ["kept"]
     history.record(thread_id, thread)
     assert contents(history.load(thread_id, thread.model)) == ["changed", "new"]
+
+
+def test_only_what_is_new_is_serialised(
+    history: History, path: Path, thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long chat must not cost more at every turn."""
+    rows: list[str] = []
+    write = history_module._row
+
+    def counted(message: Message) -> str:
+        rows.append(message["content"])
+        return write(message)
+
+    monkeypatch.setattr(history_module, "_row", counted)
+    for i in range(40):
+        thread.add_message("user" if i % 2 == 0 else "bot", f"{i}")
+    thread_id = history.begin(thread)
+    assert len(rows) == 40
+    rows.clear()
+    history.record(thread_id, thread)
+    assert rows == []
+    thread.add_message("user", "new")
+    thread.messages[7].pinned = True
+    thread.messages[8].generated = [1, 2, 3]
+    thread.messages[9].alternatives.append("another")
+    history.record(thread_id, thread)
+    assert rows == ["7", "8", "9", "new"]
+    assert everything(history.load(thread_id, thread.model)) == everything(thread)
+    with History(path) as other:  # what somebody else has written is compared with what is there
+        resumed = other.load(thread_id, thread.model)
+        resumed.edit(0, "changed")
+        other.record(thread_id, resumed)
+    rows.clear()
+    history.record(thread_id, thread)
+    assert len(rows) == 41
+    assert contents(history.load(thread_id, thread.model)) == contents(thread)
 
 
 # --- a running reply -----------------------------------------------------------------------------------

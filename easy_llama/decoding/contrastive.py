@@ -5,13 +5,13 @@ Source: https://arxiv.org/abs/2202.06417 and https://arxiv.org/abs/2210.14140.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import Engine, HiddenEngine, Logits, Tokenizer, common_prefix, room_for_forks
+from ..engine import Engine, HiddenEngine, Logits, Step, Tokenizer, common_prefix, room_for_forks
 from ..errors import EngineError, NoTokenLeft, SettingsError
 from ..samplers import SamplerSettings
 from ..steps import likeliest, probabilities
@@ -62,9 +62,9 @@ class ContrastiveDecoder:
     ) -> Iterator[int]:
         logits = _prefill(engine, prompt)
         known = _Directions(engine.hidden)
-        history = list(prompt)
+        history, steps = list(prompt), self.settings.model_steps(self.tokenizer)
         for _ in range(limit):
-            best, chances = self._likeliest(history, logits)
+            best, chances = self._likeliest(history, logits, steps)
             rows, states = engine.look_ahead(best)
             scores = (1 - self.alpha) * chances - self.alpha * known.similarity(states)
             winner = int(np.argmax(scores))
@@ -77,9 +77,12 @@ class ContrastiveDecoder:
             history.append(best[winner])
             yield best[winner]
 
-    def _likeliest(self, history: list[int], logits: Logits) -> tuple[list[int], Logits]:
-        """Return the ``top_k`` likeliest tokens, the likeliest first, and their probabilities."""
-        for step in self.settings.model_steps(self.tokenizer):
+    def _likeliest(
+        self, history: list[int], logits: Logits, steps: Sequence[Step]
+    ) -> tuple[list[int], Logits]:
+        """Return the ``top_k`` tokens that are likeliest after ``steps``, the likeliest first, and their
+        probabilities."""
+        for step in steps:
             logits = step(history, logits)
         if not logits.max() > -np.inf:
             raise NoTokenLeft("no token is left to choose from; ban fewer with logit_bias")

@@ -30,7 +30,7 @@ class TableEngine:
             raise EngineError(f"the table must be square (n_vocab, n_vocab); got {self._table.shape}")
         self.n_vocab = len(self._table)
         self.n_ctx = n_ctx
-        self.n_evaluated = 0
+        self._count = [0]  # of tokens evaluated, shared with all forks
         self._tokens: list[int] = []
         self._candidates: list[int] = []
         self._view: Logits = np.empty(0, dtype=np.float32)
@@ -41,12 +41,17 @@ class TableEngine:
         """The tokens evaluated so far, a copy."""
         return list(self._tokens)
 
+    @property
+    def n_evaluated(self) -> int:
+        """How many tokens were evaluated so far, by this engine and its forks."""
+        return self._count[0]
+
     def extend(self, tokens: Sequence[int]) -> Logits:
         """Evaluate ``tokens``; see the protocol."""
         self._start_call()
         check_tokens(tokens, len(self._tokens), self.n_vocab, self.n_ctx)
         self._tokens += tokens
-        self.n_evaluated += len(tokens)
+        self._count[0] += len(tokens)
         self._view = self._table[tokens[-1]].copy()
         return self._view
 
@@ -65,7 +70,7 @@ class TableEngine:
         """Return an independent engine with the same tokens."""
         self._start_call()
         child = TableEngine(self._table, n_ctx=self.n_ctx)
-        child._tokens = list(self._tokens)
+        child._tokens, child._count = list(self._tokens), self._count
         return child
 
     @property
@@ -81,7 +86,7 @@ class TableEngine:
         """Return what would follow each candidate; see the protocol."""
         self._start_call()
         self._candidates = list(candidates)
-        self.n_evaluated += len(candidates)
+        self._count[0] += len(candidates)
         return self._table[self._candidates], self._table[self._candidates]
 
     def take(self, index: int) -> None:

@@ -57,6 +57,13 @@ class Batch:
         self.struct.n_tokens = n
         return outputs.index(True) if True in outputs else -1
 
+    def fill_each(self, tokens: Sequence[int], positions: Sequence[int], numbers: Sequence[int]) -> None:
+        """Hold one token of each of several sequences, with the output of all."""
+        n = len(tokens)
+        self.tokens[:n], self.positions[:n], self._numbers[:n] = tokens, positions, numbers
+        self._outputs[:n] = True
+        self.struct.n_tokens = n
+
 
 class OneToken:
     """A batch of one token of sequence ``number`` with its logits; ``put`` writes two numbers and no more."""

@@ -1,7 +1,8 @@
 """LlamaContext: one ``Llama``, its lock, its counters, its sequences, and the one way to evaluate tokens.
 
-``decode`` takes prompts, next tokens of several sequences and several rows of one sequence; ``step`` is the
-same for a single token, without what costs microseconds. Ctrl-C ends either, and the records stay true.
+``decode`` takes prompts, next tokens of several sequences and several rows of one sequence; ``step`` and
+``step_each`` are the same for single tokens, without what costs microseconds. Ctrl-C ends each of them, and
+the records stay true.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from itertools import accumulate
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -21,35 +21,19 @@ from numpy.typing import NDArray
 
 from ...engine import Logits
 from ...errors import ContextFullError, EngineError, ModelUnloadedException, PromptError
-from .batch import Batch, OneToken, Stretch
+from .batch import Batch, OneToken
 from .handles import context_handle, mark_stale, model_handle, n_cells
 from .interrupt import GUARD_ABOVE, interruptible
+from .jobs import ABORTED, Ask, Gathered, Job, Part, Rows
 from .memory import Memory
 from .rows import embeddings_address, logits_address, rows_at
-from .sequence import LlamaRecord, LlamaSequence, OwnRecord
+from .sequence import LlamaRecord, LlamaSequence, OwnRecord, Record
 from .session import Session
 
-__all__ = ["Ask", "LlamaContext", "Rows"]
-
-_ABORTED = 2
+__all__ = ["LlamaContext"]
 
 _decode = llama_cpp.llama_decode
-
-
-class Ask(NamedTuple):
-    """Tokens to evaluate next in a sequence; the output of the last ``n_rows`` of them is wanted."""
-
-    sequence: LlamaSequence
-    tokens: Sequence[int]
-    n_rows: int = 1
-
-
-class Rows(NamedTuple):
-    """The output that was wanted, in the order of the asks: ``logits``, float32 (n, n_vocab), and ``hidden``
-    states, float32 (n, n_embd), none where they were not asked for. Views that the next call overwrites."""
-
-    logits: NDArray[np.float32]
-    hidden: NDArray[np.float32]
+_NOTHING = nullcontext()
 
 
 class LlamaContext:
@@ -77,8 +61,11 @@ class LlamaContext:
         self._batch = Batch(int(llama_cpp.llama_n_batch(pointer)))
         self._slow_batch = False
         self._n_embd = int(llama_cpp.llama_model_n_embd(model_handle(llama)))
+        self._no_states = np.empty((0, self._n_embd), dtype=np.float32)
         self._view_address: int | None = None
         self._view: Logits = np.empty(0, dtype=np.float32)
+        self._rows_key = (0, 0)  # address and number of the rows looked at last
+        self._rows: NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
         cells = min(n_cells(llama), len(llama.input_ids))
         self.root = LlamaSequence(
             0, LlamaRecord(llama), self.memory, self._one_token(0), min(n_ctx or cells, cells), self.n_vocab
@@ -123,7 +110,8 @@ class LlamaContext:
             )
             child.give_back = weakref.finalize(child, self._give_back, number)
             self._free.discard(number)
-            self.memory.clear(number)
+            if self.memory.last(number) >= 0:  # filled by hand; what is given back is empty
+                self.memory.clear(number)
             self.memory.copy(parent.number, number)
             return child
 
@@ -168,6 +156,44 @@ class LlamaContext:
         self.row = sequence.number
         return pointer
 
+    def step_each(
+        self, sequences: Sequence[LlamaSequence], tokens: Sequence[int], *, hidden: bool = False
+    ) -> Rows:
+        """``step`` for several sequences, each given once: evaluate a token on each, in one batch."""
+        with self.lock:
+            pointer = self.pointer()
+            if self._slow_batch:
+                asks = [Ask(one, (token,)) for one, token in zip(sequences, tokens, strict=True)]
+                return self.decode(asks, hidden=hidden)
+            records, numbers, positions = list[Record](), list[int](), list[int]()
+            for sequence, token in zip(sequences, tokens, strict=True):
+                record = sequence.record
+                held = record.n
+                if sequence.closed or not 0 <= token < self.n_vocab or held >= sequence.n_ctx:
+                    sequence.check((token,))
+                records.append(record)
+                numbers.append(sequence.number)
+                positions.append(held)
+            self.row = None
+            self._batch.fill_each(tokens, positions, numbers)
+            start = perf_counter()
+            try:
+                with self._embeddings(pointer) if hidden else _NOTHING:
+                    status = _decode(pointer, self._batch.struct)
+                self._slow_batch = perf_counter() - start > GUARD_ABOVE
+                if status:
+                    for sequence in sequences:
+                        sequence.mend()
+                    raise self._failure(status)
+                for record, token in zip(records, tokens, strict=True):
+                    record.add(token)
+            except KeyboardInterrupt:
+                for sequence in sequences:
+                    sequence.drop_unrecorded()
+                raise
+            self.n_evaluated += len(tokens)
+            return self._read(pointer, 0, len(tokens), hidden)
+
     def decode(self, asks: Sequence[Ask], *, hidden: bool = False) -> Rows:
         """Evaluate the tokens of each ask after those that its sequence holds, in as few batches as it takes.
 
@@ -177,22 +203,23 @@ class LlamaContext:
         """
         with self.lock:
             pointer = self.pointer()
+            if not asks:
+                raise PromptError("there is nothing to evaluate; give at least one ask")
             for ask in asks:
                 ask.sequence.check(ask.tokens)
             if len({ask.sequence.number for ask in asks}) < len(asks):
                 raise PromptError("a sequence was given twice; give each once")
-            jobs = [_Job(ask) for ask in asks]
             try:
-                with self._embeddings(pointer) if hidden else nullcontext():
-                    return self._run(pointer, jobs, hidden)
+                with self._embeddings(pointer) if hidden else _NOTHING:
+                    return self._run(pointer, [Job(ask) for ask in asks], hidden)
             except KeyboardInterrupt:
                 for ask in asks:
                     ask.sequence.drop_unrecorded()
                 raise
 
-    def _run(self, pointer: Any, jobs: Sequence[_Job], hidden: bool) -> Rows:
+    def _run(self, pointer: Any, jobs: Sequence[Job], hidden: bool) -> Rows:
         """Evaluate batch after batch. Where the handler of a signal returns, what was aborted goes on."""
-        gathered: _Gathered | None = None
+        gathered: Gathered | None = None
         while True:
             parts = self._next_parts(jobs)
             first_output = self._batch.fill(part.stretch for part in parts)
@@ -204,37 +231,35 @@ class LlamaContext:
                 if is_done and gathered is None:
                     return rows
                 if gathered is None:
-                    gathered = _Gathered(jobs, rows)
+                    gathered = Gathered(jobs, rows)
                 gathered.put(parts, rows)
                 if is_done:
                     return gathered.rows
 
-    def _next_parts(self, jobs: Sequence[_Job]) -> list[_Part]:
+    def _next_parts(self, jobs: Sequence[Job]) -> list[Part]:
         """What of the jobs goes into the next batch."""
-        parts, room = list[_Part](), self._batch.size
+        parts, room = list[Part](), self._batch.size
         for job in jobs:
             if room and job.n_left:
                 parts.append(job.next(room))
                 room -= len(parts[-1].stretch.tokens)
         return parts
 
-    def _evaluate(self, pointer: Any, parts: Sequence[_Part]) -> bool:
+    def _evaluate(self, pointer: Any, parts: Sequence[Part]) -> bool:
         """Put the filled batch through llama.cpp and record it; False where a signal has cut it short."""
         n = sum(len(part.stretch.tokens) for part in parts)
-        is_prompt, is_step = n > len(parts), n == 1
         self.row = None
-        is_guarded = is_prompt or (self.slow if is_step else self._slow_batch)
-        with interruptible(pointer) if is_guarded else nullcontext():
+        with interruptible(pointer):
             start = perf_counter()
             status = _decode(pointer, self._batch.struct)
             seconds = perf_counter() - start
-            if is_prompt or is_step:
+            if n > len(parts) or n == 1:
                 self.slow = seconds > GUARD_ABOVE * n
             else:
                 self._slow_batch = seconds > GUARD_ABOVE
             for part in parts:
                 self.n_evaluated += part.record(status)
-            if status not in (0, _ABORTED):
+            if status not in (0, ABORTED):
                 raise self._failure(status)
         return bool(status == 0)
 
@@ -278,17 +303,22 @@ class LlamaContext:
     def _read(self, pointer: Any, first_output: int, n: int, hidden: bool) -> Rows:
         """The ``n`` rows of the newest batch, of which the first is that of the token ``first_output``."""
         if not n:
-            return Rows(*(np.empty((0, width), dtype=np.float32) for width in (self.n_vocab, self._n_embd)))
-        address = logits_address(pointer, first_output)
-        if not address:
-            raise EngineError("llama.cpp has no logits for this batch")
-        logits = rows_at(address, n, self.n_vocab)
+            return Rows(np.empty((0, self.n_vocab), dtype=np.float32), self._no_states)
+        logits = self._rows_of(logits_address(pointer, first_output), n)
         if not hidden:
-            return Rows(logits, np.empty((0, self._n_embd), dtype=np.float32))
+            return Rows(logits, self._no_states)
         address = embeddings_address(pointer, first_output)
         if not address:
             raise EngineError("llama.cpp gave no hidden states; this model can't be searched contrastively")
         return Rows(logits, rows_at(address, n, self._n_embd))
+
+    def _rows_of(self, address: int | None, n: int) -> NDArray[np.float32]:
+        """Rows of logits as an array, the last one once more where it is the same."""
+        if not address:
+            raise EngineError("llama.cpp has no logits for this batch")
+        if self._rows_key != (address, n):
+            self._rows, self._rows_key = rows_at(address, n, self.n_vocab), (address, n)
+        return self._rows
 
     @contextmanager
     def _embeddings(self, pointer: Any) -> Iterator[None]:
@@ -298,68 +328,3 @@ class LlamaContext:
             yield
         finally:
             llama_cpp.llama_set_embeddings(pointer, bool(self.llama.context_params.embeddings))
-
-
-class _Part(NamedTuple):
-    """What of a job is in a batch; ``slot`` is the place of its first row among those of the job."""
-
-    job: _Job
-    stretch: Stretch
-    slot: int
-
-    def record(self, status: int) -> int:
-        """Make the record true after the batch, and return how many tokens are new in it."""
-        sequence, tokens, n_rows = self.job.sequence, self.stretch.tokens, self.stretch.n_rows
-        if status == 0:
-            sequence.record.extend(tokens)
-            return len(tokens)
-        if status == _ABORTED:  # where rows are wanted they are lost: those tokens are evaluated again
-            return sequence.record_evaluated(tokens[: len(tokens) - n_rows])
-        sequence.mend()
-        return 0
-
-
-class _Job:
-    """An ask, and how much of it is left."""
-
-    def __init__(self, ask: Ask) -> None:
-        self.sequence, self.n_rows = ask.sequence, ask.n_rows
-        self._tokens, self._start = ask.tokens, ask.sequence.record.n
-        # a state that an aborted batch has spoilt is built again from the beginning
-        self._before = ask.sequence.tokens if ask.sequence.has_state else []
-
-    @property
-    def n_left(self) -> int:
-        """How many tokens are not evaluated yet."""
-        return self._start + len(self._tokens) - self.sequence.record.n
-
-    def next(self, room: int) -> _Part:
-        """The next tokens, ``room`` at most."""
-        at, number = self.sequence.record.n, self.sequence.number
-        if at < self._start:
-            return _Part(self, Stretch(number, at, self._before[at : at + room], 0), 0)
-        done = at - self._start
-        tokens = self._tokens[done : done + room]
-        first_row = len(self._tokens) - self.n_rows
-        slot = max(0, done - first_row)
-        n_rows = max(0, done + len(tokens) - max(done, first_row))
-        return _Part(self, Stretch(number, at, tokens, n_rows), slot)
-
-
-class _Gathered:
-    """Rows of several batches, copied together; ``like`` are those of the first."""
-
-    def __init__(self, jobs: Sequence[_Job], like: Rows) -> None:
-        *starts, n = accumulate((job.n_rows for job in jobs), initial=0)
-        self._starts = {job.sequence.number: start for job, start in zip(jobs, starts, strict=True)}
-        self.rows = Rows(*(np.empty((n if len(a) else 0, a.shape[1]), dtype=np.float32) for a in like))
-
-    def put(self, parts: Sequence[_Part], rows: Rows) -> None:
-        """Take over the rows of a batch."""
-        at = 0
-        for part in parts:
-            n, to = part.stretch.n_rows, self._starts[part.stretch.number] + part.slot
-            for gathered, new in zip(self.rows, rows, strict=True):
-                if len(gathered):
-                    gathered[to : to + n] = new[at : at + n]
-            at += n

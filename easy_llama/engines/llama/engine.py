@@ -21,9 +21,10 @@ from ...errors import EngineError, ModelUnloadedException
 from ...samplers.picker import NumpyPicker
 from ...samplers.settings import SamplerSettings
 from .chain import LlamaChain
-from .context import Ask, LlamaContext
+from .context import LlamaContext
 from .handles import context_handle
 from .hidden import HiddenStates
+from .jobs import Ask
 from .picker import constraint_step_of, picker_of
 from .sequence import LlamaSequence
 from .shift import shift
@@ -129,10 +130,7 @@ class LlamaEngine:
         if len(members) < len(engines) or any(member._shared is not self._shared for member in members):
             raise EngineError("only forks of one context can be evaluated together")
         check_each_once(members, tokens)
-        for member in members:
-            member._check_open()
-        asks = [Ask(member._sequence, (token,)) for member, token in zip(members, tokens, strict=True)]
-        return self._shared.decode(asks).logits
+        return self._shared.step_each([member._sequence for member in members], tokens).logits
 
     def extend_rows(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """Evaluate ``tokens`` and return the logits after each of them, float32 (len(tokens), n_vocab)."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ...engine import Logits, common_prefix
 from ...errors import EngineError, PromptError
-from .context import Ask, LlamaContext
+from .context import LlamaContext
+from .jobs import Ask
 from .sequence import LlamaSequence
 
 __all__ = ["HiddenStates"]
@@ -74,10 +75,7 @@ class HiddenStates:
                 for _ in candidates:
                     self._candidates.append((context.branch(self._sequence), self._rows[:0]))
                 branches = [branch for branch, _ in self._candidates]
-                rows = context.decode(
-                    [Ask(branch, (token,)) for branch, token in zip(branches, candidates, strict=True)],
-                    hidden=True,
-                )
+                rows = context.step_each(branches, candidates, hidden=True)
             except BaseException:
                 self.drop()
                 raise

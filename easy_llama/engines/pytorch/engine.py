@@ -1,7 +1,7 @@
 """TorchEngine: a PyTorch model as an engine. Hugging Face models, modules of your own, wrapped objects.
 
 Where the model has a cache, only new tokens are evaluated; otherwise the whole sequence is each time.
-torch is imported when an engine is made, and nothing else of the package imports it.
+torch is imported when an engine is made, and nowhere outside this room.
 """
 
 from __future__ import annotations
