@@ -164,15 +164,15 @@ class SamplerFields:
         0.9, 0, 0.99, "How long the adaptive target remembers; 0.9 is about 10 tokens.", "0.9", off="",
     )  # fmt: skip
     logit_bias: LogitBias = _row(
-        (), kinds.LogitBias(),
+        (), kinds.Biases(),
         'Added to logits: {"12": -1.5} by id, {"yes": 2} or [["12", 2]] by text; -Infinity bans.',
     )  # fmt: skip
     grammar: str | None = _row(
-        None, kinds.Grammar(), "GBNF that the text must follow.", "",
+        None, kinds.Gbnf(), "GBNF that the text must follow.", "",
         "https://github.com/ggml-org/llama.cpp/blob/master/grammars/README.md",
     )  # fmt: skip
     json_schema: Mapping[str, Any] | type | None = _row(
-        None, kinds.JsonSchema(), "JSON schema that the text must follow.", "", "https://json-schema.org",
+        None, kinds.Schema(), "JSON schema that the text must follow.", "", "https://json-schema.org",
         hash=False,
     )  # fmt: skip
     penalty_alpha: float | None = _number(

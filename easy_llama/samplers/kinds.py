@@ -19,17 +19,24 @@ from ..constraints.document import document_of
 from ..errors import SettingsError
 from ..steps.dry import MAX_BREAKER
 
-__all__ = ["EarlyStopping", "Grammar", "JsonSchema", "Kind", "LogitBias", "Number", "Texts"]
+__all__ = ["Biases", "EarlyStopping", "Gbnf", "Kind", "Number", "Schema", "Texts"]
 
 _MAX_TOKEN = (1 << 31) - 1
 _MAX_BIAS = 1e9
 
 
 class Kind(ABC):
-    """What a field holds. ``words`` says it to a reader, ``flag`` in the help of a command."""
+    """What a field holds."""
 
-    words: ClassVar[str]
-    flag: ClassVar[str]
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """What a value is, to a reader."""
+
+    @property
+    @abstractmethod
+    def flag(self) -> str:
+        """What the help of a command shows."""
 
     @property
     @abstractmethod
@@ -71,12 +78,12 @@ class Number(Kind):
     bounded: bool = True
 
     @property
-    def words(self) -> str:  # type: ignore[override]  # a constant for the other kinds
-        """What it is, in words."""
+    def words(self) -> str:
+        """An integer or a number."""
         return "an integer" if self.whole else "a number"
 
     @property
-    def flag(self) -> str:  # type: ignore[override]
+    def flag(self) -> str:
         """What the help of a command shows."""
         return "INTEGER|off" if self.whole else "FLOAT|off"
 
@@ -113,12 +120,9 @@ class Number(Kind):
 class Texts(Kind):
     """A list of short texts."""
 
-    words, flag = "JSON", "JSON|off"
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        return f"texts of 1 to {MAX_BREAKER} bytes"
+    words = "JSON"
+    flag = "JSON|off"
+    allowed = f"texts of 1 to {MAX_BREAKER} bytes"
 
     def check(self, name: str, value: Any) -> tuple[str, ...]:
         """Return them as a tuple, () for None."""
@@ -135,15 +139,12 @@ class Texts(Kind):
         return json.loads(text)
 
 
-class LogitBias(Kind):
+class Biases(Kind):
     """Numbers to add to logits, by token."""
 
-    words, flag = "JSON", "JSON|off"
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        return f"numbers from {-_MAX_BIAS:g} to {_MAX_BIAS:g}, -inf"
+    words = "JSON"
+    flag = "JSON|off"
+    allowed = f"numbers from {-_MAX_BIAS:g} to {_MAX_BIAS:g}, -inf"
 
     def check(self, name: str, value: Any) -> tuple[tuple[int | str, float], ...]:
         """Return pairs (id or text, number), () for None."""
@@ -161,15 +162,12 @@ class LogitBias(Kind):
         return biases
 
 
-class Grammar(Kind):
+class Gbnf(Kind):
     """A grammar in GBNF."""
 
-    words, flag = "a text", "TEXT|off"
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        return "GBNF, None"
+    words = "a text"
+    flag = "TEXT|off"
+    allowed = "GBNF, None"
 
     def check(self, name: str, value: Any) -> str | None:
         """Return it as it is."""
@@ -180,15 +178,12 @@ class Grammar(Kind):
         )
 
 
-class JsonSchema(Kind):
+class Schema(Kind):
     """A JSON schema: a dictionary, or a pydantic model class that has one."""
 
-    words, flag = "JSON", "JSON|off"
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        return "a schema, a pydantic model, None"
+    words = "JSON"
+    flag = "JSON|off"
+    allowed = "a schema, a pydantic model, None"
 
     def check(self, name: str, value: Any) -> dict[str, Any] | None:
         """Return a copy of the dictionary."""
@@ -208,15 +203,13 @@ class JsonSchema(Kind):
 class EarlyStopping(Kind):
     """True, False or "never"."""
 
-    words, flag = "true, false or never", "true|false|never"
+    words = "true, false or never"
+    flag = "true|false|never"
     _TYPED: ClassVar[dict[str, bool | str]] = {
         "true": True, "on": True, "false": False, "off": False, "never": "never",
     }  # fmt: skip
 
-    @property
-    def allowed(self) -> str:
-        """What is allowed."""
-        return 'True, False, "never"'
+    allowed = 'True, False, "never"'
 
     def check(self, name: str, value: Any) -> bool | str:
         """Return it as it is."""
