@@ -59,7 +59,7 @@ def check_number(name: str, value: Any, low: float, high: float, *, also: str = 
     """
     if is_number(value) and low <= value <= high:
         return float(value)
-    raise SettingsError(f"{name} must be a number from {low} to {high}{also}; got {value!r}")
+    raise SettingsError(f"{name} must be a number from {low:.10g} to {high:.10g}{also}; got {value!r}")
 
 
 def check_callable(name: str, value: Any, *, also: str = "") -> Callable[..., Any]:

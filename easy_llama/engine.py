@@ -16,8 +16,7 @@ from typing import Protocol, TypeAlias, TypeGuard, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import check_token
-from .errors import ExceededContextLengthException, PromptError, SettingsError
+from .errors import PromptError
 
 Logits: TypeAlias = NDArray[np.float32]
 """Unnormalised log-probabilities of the next token, float32, shape (n_vocab,)."""
@@ -192,19 +191,29 @@ Settings_contra = TypeVar("Settings_contra", contravariant=True)
 
 @runtime_checkable
 class PickingEngine(Protocol[Settings_contra]):
-    """An engine with pickers of its own, such as llama.cpp's sampler chain, and constraints for them."""
+    """An engine with pickers of its own, such as llama.cpp's sampler chain."""
 
     def picker(self, settings: Settings_contra, seed: int, history: Sequence[int] = ()) -> RewindingPicker:
         """Return the picker for SamplerSettings; ``history`` are the tokens before the first draw."""
         ...
+
+
+@runtime_checkable
+class AdvancingEngine(Protocol):
+    """An engine that evaluates and picks in one go."""
 
     def advance(self, picker: Picker) -> Callable[[int], int] | None:
         """Return a function that evaluates a token and picks the next: the same as ``extend`` and ``picker``,
         but faster. None where it has none for this picker."""
         ...
 
+
+@runtime_checkable
+class ConstrainingEngine(Protocol[Settings_contra]):
+    """An engine that keeps grammars and JSON schemas."""
+
     def constraint_step(self, settings: Settings_contra) -> Step:
-        """Return what the constraint of the settings leaves of the first token, as a step."""
+        """Return what the constraint of SamplerSettings leaves of the first token, as a step."""
         ...
 
 
@@ -301,15 +310,6 @@ def reserved(engine: Engine) -> Iterator[Callable[[], None]]:
         yield claim
 
 
-def check_provider(provider: object) -> Provider:
-    """Return ``provider``; SettingsError unless it has an engine and a tokenizer."""
-    if isinstance(provider, Provider):
-        return provider
-    raise SettingsError(
-        f"provider must be a Model, a LlamacppProvider or a TransformersProvider; got {provider!r:.200}"
-    )
-
-
 def n_evaluated(engine: Engine) -> int:
     """How many tokens ``engine`` has evaluated; always 0 where it doesn't count."""
     return engine.n_evaluated if isinstance(engine, CountingEngine) else 0
@@ -331,31 +331,6 @@ def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
         return n
     a, b = np.asarray(left[:n]), np.asarray(right[:n])
     return int(np.argmax(a != b))
-
-
-def prompt_tokens(provider: Provider, prompt: str | Sequence[int], room: int = 1) -> list[int]:
-    """Return the token ids of a prompt, text or ids, that leaves room for ``room`` more tokens.
-
-    Raises PromptError for an empty prompt and for what is neither text nor ids of the vocabulary, and
-    ExceededContextLengthException.
-    """
-    if isinstance(prompt, str):
-        # a beginning-of-sequence token alone is no prompt by accident
-        tokens = provider.tokenizer.encode(prompt) if prompt else []
-    elif isinstance(prompt, (bytes, bytearray, memoryview)) or not _is_list(prompt):
-        raise PromptError(f"prompt must be a str or token ids; got {type(prompt).__name__}")
-    else:
-        n_vocab = provider.engine.n_vocab
-        tokens = [check_token(token, n_vocab) for token in prompt]
-    if not tokens:
-        raise PromptError("the prompt is empty; give at least one token, such as [model.bos_token]")
-    if len(tokens) + room > provider.engine.n_ctx:
-        raise ExceededContextLengthException(len(tokens), provider.engine.n_ctx, room)
-    return tokens
-
-
-def _is_list(prompt: object) -> bool:
-    return isinstance(prompt, Sequence) or hasattr(prompt, "__array__")  # numpy's and torch's, too
 
 
 def prefill(engine: Engine, tokens: Sequence[int]) -> Logits:

@@ -102,8 +102,9 @@ class Model(Speaker):
             n_threads=n_threads,
             verbose=verbose,
         )
-        self._loaded: LoadedModel | None = self._load()
-        self.facts: ModelFacts = self._loaded.facts
+        self._loaded: LoadedModel | None
+        self.facts: ModelFacts
+        self._take(self._load())
         self.stats = Stats()
 
     # --- loading ---------------------------------------------------------------------------------------
@@ -111,10 +112,13 @@ class Model(Speaker):
     def load(self) -> None:
         """Load the model; do nothing if it is loaded."""
         if self._loaded is None or not self._loaded.engine.alive:
-            self._loaded = self._load()
-            self.facts = self._loaded.facts
+            self._take(self._load())
+
+    def _take(self, loaded: LoadedModel) -> None:
+        self._loaded, self.facts = loaded, loaded.facts
 
     def _load(self) -> LoadedModel:
+        """Open the file; its warnings point at who called the method that calls this."""
         from .engines.llama.load import load_model
 
         return load_model(self._path, self._options)
@@ -128,7 +132,7 @@ class Model(Speaker):
     def reload(self) -> None:
         """Unload and load again: an empty context."""
         self.unload()
-        self.load()
+        self._take(self._load())
 
     def __enter__(self: M) -> M:
         return self

@@ -20,9 +20,10 @@ from .decoding.backtracking import Backtracking
 from .decoding.beam import BeamSearch
 from .decoding.qalign import QAlign
 from .decoding.sampling import Sampling, sample_together
-from .engine import Decoder, Provider, Tokenizer, prompt_tokens, reserved
+from .engine import Decoder, Provider, Tokenizer, reserved
 from .engines.pytorch.tensors import IdTokenizer, ModelProvider, rows_of, tensor_of
 from .errors import ExceededContextLengthException, SettingsError
+from .prompt import prompt_tokens
 from .samplers.fields import MAX_SEED
 from .samplers.presets import SimpleSampling
 from .samplers.settings import SamplerSettings

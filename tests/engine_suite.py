@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from easy_llama.engine import (
+    AdvancingEngine,
     BatchEngine,
+    ConstrainingEngine,
     CountingEngine,
     Engine,
     ForkingEngine,
@@ -45,6 +47,8 @@ CAPABILITIES = {
     RowsEngine: "RowsSuite",
     ShiftingEngine: "ShiftingSuite",
     PickingEngine: "PickingSuite",
+    AdvancingEngine: "AdvancingSuite",
+    ConstrainingEngine: "ConstrainingSuite",
     HiddenEngine: "HiddenSuite",
 }
 
@@ -358,7 +362,23 @@ class PickingSuite:
         picker.close()
         picker.close()
 
+    def test_a_picker_goes_back_and_draws_anew(self, engine: Engine) -> None:
+        assert isinstance(engine, PickingEngine)
+        logits = engine.extend(TOKENS).copy()
+        picker = engine.picker(SimpleSampling, 7, TOKENS)
+        first = [picker(TOKENS, logits) for _ in range(30)]
+        picker.rewind(TOKENS, 0)
+        assert [picker(TOKENS, logits) for _ in range(30)] == first
+        picker.rewind(TOKENS, 1)
+        assert [picker(TOKENS, logits) for _ in range(30)] != first
+        picker.close()
+
+
+class AdvancingSuite:
+    """What engines promise that evaluate and pick in one go."""
+
     def test_the_short_way_is_the_long_way(self, engine: Engine) -> None:
+        assert isinstance(engine, AdvancingEngine)
         assert isinstance(engine, PickingEngine)
         texts = []
         for fast in (True, False):
@@ -373,19 +393,12 @@ class PickingSuite:
         assert texts[0] == texts[1]
         assert engine.advance(lambda tokens, logits: 1) is None, "not a picker of this engine"
 
-    def test_a_picker_goes_back_and_draws_anew(self, engine: Engine) -> None:
-        assert isinstance(engine, PickingEngine)
-        logits = engine.extend(TOKENS).copy()
-        picker = engine.picker(SimpleSampling, 7, TOKENS)
-        first = [picker(TOKENS, logits) for _ in range(30)]
-        picker.rewind(TOKENS, 0)
-        assert [picker(TOKENS, logits) for _ in range(30)] == first
-        picker.rewind(TOKENS, 1)
-        assert [picker(TOKENS, logits) for _ in range(30)] != first
-        picker.close()
+
+class ConstrainingSuite:
+    """What engines promise that keep grammars."""
 
     def test_a_constraint_is_a_step_at_the_beginning(self, engine: Engine) -> None:
-        assert isinstance(engine, PickingEngine)
+        assert isinstance(engine, ConstrainingEngine)
         logits = engine.extend(TOKENS).copy()
         left = engine.constraint_step(SamplerSettings(grammar='root ::= "a"'))(TOKENS, logits)
         assert 0 < np.isfinite(left).sum() < np.isfinite(logits).sum()

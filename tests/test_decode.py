@@ -199,3 +199,21 @@ def test_a_rollback_to_nothing_succeeds_also_where_the_memory_can_not_be_cut(mod
     engine.rollback(0)
     assert engine.tokens == []
     assert close(prefill(engine, [5, 6, 7]), expected)
+
+
+def test_hidden_states_of_some_rows_of_several_sequences(context: LlamaContext) -> None:
+    def asks() -> list[Ask]:
+        return [
+            Ask(context.branch(context.root), TOKENS[i : i + n], n_rows)
+            for i, n, n_rows in ((0, 7, 1), (50, 5, 2), (90, 3, 0), (120, 9, 1))
+        ]
+
+    plain = context.decode(asks()).logits.copy()
+    rows = context.decode(asks(), hidden=True)
+    assert rows.logits.shape == plain.shape
+    assert rows.hidden.shape[0] == 4
+    assert close(rows.logits, plain)
+    states = rows.hidden.copy()
+    for i, ask in enumerate(asks()[:1]):
+        alone = context.decode([ask._replace(n_rows=len(ask.tokens))], hidden=True)
+        assert close(alone.hidden[-1], states[i])

@@ -40,6 +40,8 @@ class TestLlamaEngine(
     suites.RowsSuite,
     suites.ShiftingSuite,
     suites.PickingSuite,
+    suites.AdvancingSuite,
+    suites.ConstrainingSuite,
     suites.HiddenSuite,
 ):
     @pytest.fixture
@@ -58,6 +60,8 @@ class TestForkOfLlamaEngine(
     suites.RowsSuite,
     suites.ForkShiftingSuite,
     suites.PickingSuite,
+    suites.AdvancingSuite,
+    suites.ConstrainingSuite,
     suites.HiddenSuite,
 ):
     """A fork is an engine like any other; only its cells may be shared, and its logits are copies."""

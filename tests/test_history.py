@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -138,6 +139,16 @@ def test_any_text_comes_back(history: History, thread: Thread, text: str) -> Non
     assert history.threads()[0].title.isprintable()
 
 
+def test_reading_a_conversation_leaves_the_messages_alone_it_is_read_from(thread: Thread) -> None:
+    thread.send("Hello")
+    thread.messages[1].pinned = True
+    before = everything(thread)
+    data = {**thread.to_dict(), "messages": thread.messages}
+    twin = Conversation.from_dict(data, thread.model)
+    assert everything(thread) == before
+    assert not any(one is other for one, other in zip(thread.messages, twin.messages, strict=True))
+
+
 # --- only what changed ---------------------------------------------------------------------------------
 
 
@@ -232,6 +243,42 @@ def test_only_what_is_new_is_serialised(
     history.record(thread_id, thread)
     assert len(rows) == 41
     assert contents(history.load(thread_id, thread.model)) == contents(thread)
+
+
+def test_an_interrupt_after_the_commit_leaves_no_wrong_idea_of_what_is_stored(
+    history: History, thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread.add_message("user", "one")
+    thread_id = history.begin(thread)
+    transaction = History._transaction
+
+    @contextmanager
+    def interrupted(self: History, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        with transaction(self, kind) as db:
+            yield db
+        raise KeyboardInterrupt
+
+    thread.edit(0, "two")
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "_transaction", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            history.record(thread_id, thread)
+    assert contents(history.load(thread_id, thread.model)) == ["two"]
+    thread.edit(0, "one")
+    thread.messages[0].alternatives = []
+    history.record(thread_id, thread)
+    assert contents(history.load(thread_id, thread.model)) == ["one"]
+
+
+def test_the_tokens_of_an_edited_reply_are_no_change(history: History, thread: Thread) -> None:
+    thread.send("Hello")
+    thread.messages[1]["content"] = "Good morning"  # the tokens are those of another text now
+    thread_id = history.begin(thread)
+    resumed = history.load(thread_id, thread.model)
+    assert [m.state() for m in resumed.messages] == [m.state() for m in thread.messages]
+    before = history._db.total_changes
+    history.record(thread_id, resumed)
+    assert history._db.total_changes == before
 
 
 # --- a running reply -----------------------------------------------------------------------------------

@@ -112,6 +112,17 @@ def test_a_longer_context_raises_the_base_and_says_so() -> None:
     model.unload()
 
 
+def test_the_warning_points_at_who_loads() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = ez.Model(context_length=1024, n_threads=1)
+        model.unload()
+        model.load()
+        model.reload()
+    model.unload()
+    assert [warning.filename for warning in caught] == [__file__] * 3
+
+
 def test_a_shorter_context_changes_nothing_else() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -19,7 +19,7 @@ ROOT = PACKAGE.parent
 
 # the rooms from the ground up; a file imports what stands in a room below, or beside it in its own
 ROOMS = [
-    "errors", "terminal", "checks", "hub", "engine", "formats", "text", "steps", "constraints",
+    "errors", "terminal", "checks", "hub", "engine", "prompt", "formats", "text", "steps", "constraints",
     "samplers", "decoding", "engines", "engines/llama", "engines/pytorch", "generation", "token_samplers",
     "study", "model", "chat", "console", "thread", "__init__", "cli", "__main__",
 ]  # fmt: skip
@@ -70,7 +70,7 @@ BY_NAME = {
     "cli/flags.py": "click keeps the options of a command there",
     "console/commands.py": "the presets of ez.samplers, by name",
     "constraints/document.py": "a class of pydantic, which may not be installed",
-    "engine.py": "arrays of numpy and torch as prompts",
+    "prompt.py": "arrays of numpy and torch as prompts",
     "engines/pytorch/cache.py": "caches of any transformers release",
     "engines/pytorch/model.py": "any object that can be called on tensors",
     "engines/pytorch/tensors.py": "whatever was given instead of a tensor; configurations of models",

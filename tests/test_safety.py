@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import llama_cpp
 import numpy as np
 import pytest
 
@@ -220,6 +221,44 @@ def test_the_last_chunk_has_its_own_finish_reason_whatever_other_threads_do(mode
         stop.set()
         for thread in threads:
             thread.join()
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_an_interrupt_while_sequences_are_emptied_costs_none(
+    model: ez.Model, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    engine, remove, calls = model.engine, llama_cpp.llama_memory_seq_rm, iter(range(1, 100))
+
+    def interrupted(*args: Any) -> Any:
+        if next(calls) == nth:
+            raise KeyboardInterrupt
+        return remove(*args)
+
+    engine.extend_hidden([5, 6])
+    engine.look_ahead([1, 2, 3])
+    with monkeypatch.context() as patch:
+        patch.setattr(llama_cpp, "llama_memory_seq_rm", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.rollback(2)
+    engine.rollback(2)
+    engine.rollback(0)
+    assert engine.n_forks_free == 15
+    forks = [engine.fork() for _ in range(15)]
+    for fork in forks:
+        fork.close()
+
+
+def test_a_late_close_does_not_empty_the_sequence_of_another(model: ez.Model) -> None:
+    model.engine.extend([5, 6])
+    first = model.engine.fork()
+    first.close()
+    second = model.engine.fork()
+    expected = second.extend([7, 8]).copy()
+    first.close()
+    del first
+    second.rollback(2)
+    assert np.array_equal(second.extend([7, 8]), expected)
+    second.close()
 
 
 # --- forks ---------------------------------------------------------------------------------------------

@@ -462,3 +462,11 @@ def test_every_preset_generates_on_both_paths(model: ez.Model, name: str) -> Non
         logits = model.engine.extend([1])
         assert np.isfinite(logits).all()
     assert fast == model.generate("Once upon a time", sampler=settings), "same seed, same text"
+
+
+def test_mirostat_replaces_draws_not_the_steps_that_change_the_model(model: ez.Model) -> None:
+    plain = SamplerSettings(repeat_penalty=1.3, frequency_penalty=0.5, num_beams=3, max_len_tokens=12)
+    mirostat = replace(plain, mirostat=2)
+    assert len(mirostat.model_steps(model.tokenizer)) == len(plain.model_steps(model.tokenizer)) == 1
+    prompt = "one two one two one two"
+    assert model.generate(prompt, sampler=mirostat) == model.generate(prompt, sampler=plain)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -11,10 +12,14 @@ import pytest
 
 import easy_llama as ez
 from easy_llama.decoding import BeamSearch, Sampling
+from easy_llama.decoding.backtracking import Backtracking
 from easy_llama.engine import ChatProvider, Engine, Provider, prefill
+from easy_llama.engines.table import TableEngine
 from easy_llama.errors import PromptError, SettingsError
 from easy_llama.generation.speaker import Speaker
 from easy_llama.samplers import GreedyDecoding, SamplerSettings
+from easy_llama.samplers.picker import NumpyPicker
+from easy_llama.terminal.menu import Choice, Option
 from tests.toys import toy
 
 PIECES = ["a", "b", "c", " ", "ab", "ba", "é", ".", "x"]
@@ -223,3 +228,58 @@ def test_any_provider_with_a_name_and_a_template_chats(model: ez.Model) -> None:
     assert repr(thread) == "<Thread of 2 messages on minimal>"
     with pytest.raises(PromptError, match=r"a name and a chat_template.*got TableEngine"):
         ez.Thread(own_provider().engine)  # type: ignore[arg-type]  # the point of the test
+
+
+class FourMembers:
+    """The least that a tokenizer is: the members that a class derived from Tokenizer writes itself."""
+
+    def __init__(self) -> None:
+        self._toy = toy(PIECES, seed=4).tokenizer
+        self.n_vocab, self.end_tokens = self._toy.n_vocab, self._toy.end_tokens
+
+    def encode(self, text: str, *, bos: bool = True, special: bool = True) -> list[int]:
+        return self._toy.encode(text)
+
+    def piece(self, token: int) -> bytes:
+        return self._toy.piece(token)
+
+
+class Least:
+    """A provider of an engine and that tokenizer."""
+
+    def __init__(self) -> None:
+        self.engine, self.tokenizer = toy(PIECES, seed=4).engine, FourMembers()
+
+
+def test_what_takes_a_provider_asks_its_tokenizer_for_four_members_only() -> None:
+    provider: Any = Least()
+    found = ez.compare(provider, [0], {"greedy": SHORT, "slow": DRAWN}, max_len_tokens=5)
+    assert len(found.outcomes) == 2
+    seen: list[str] = []
+
+    def person(text: str, options: list[Option], can_go_back: bool) -> Choice:
+        seen.append(text)
+        return "end" if len(seen) > 3 else 0
+
+    guided = ez.HumanGuidanceStrategy(provider, choose=person)
+    ends = provider.tokenizer.end_tokens
+    tokens = list(Backtracking(guided, SHORT, 1, provider.tokenizer)(provider.engine, [0], ends, 5))
+    assert len(tokens) == 3
+    assert seen[0] == ""
+    assert all(len(text) > 0 for text in seen[1:])
+
+
+class PickingOnly(TableEngine):
+    """It has a picker of its own, but neither a faster way nor grammars."""
+
+    def picker(self, settings: SamplerSettings, seed: int, history: Sequence[int] = ()) -> NumpyPicker:
+        return NumpyPicker(SamplerSettings(logit_bias={3: 100.0}), seed, None)
+
+
+def test_an_engine_with_a_picker_alone_has_it_used() -> None:
+    made = toy(PIECES, seed=4)
+    engine = PickingOnly(np.zeros((made.tokenizer.n_vocab,) * 2))
+    provider = ez.EngineProvider(engine, made.tokenizer)
+    assert provider.generate("ab", sampler=SHORT) == " " * 12
+    with pytest.raises(SettingsError, match=r"needs a llama\.cpp engine"):
+        provider.explain("ab", sampler=SamplerSettings(grammar='root ::= "a"'))

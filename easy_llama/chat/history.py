@@ -197,7 +197,7 @@ class History:
         settings = {key: value for key, value in kept.head().items() if key != "model"}
         head = (kept.model, _title(thread), _json(settings), None)
         version = db.execute("PRAGMA data_version").fetchone()[0]  # another one after others have written
-        before = self._written.get(thread_id)
+        before = self._written.pop(thread_id, None)  # an interrupt must not leave what is not true any more
         if before is not None and before.version == version:
             n_stored = len(before.states)
             changed = [i for i, state in enumerate(states) if before.states[i : i + 1] != [state]]

@@ -62,8 +62,10 @@ class Message(dict[str, str]):
 
     def state(self) -> tuple[object, ...]:
         """Return everything about it; equal states are equal messages. Nothing in it can change."""
+        is_valid = self._generated is not None and self._generated[0] == self["content"]
         flags = (self.pinned, self.in_context, self.is_summary, self.seed)
-        return (*self.items(), self._generated, tuple(self.alternatives), *flags)
+        generated = self._generated if is_valid else None
+        return (*self.items(), generated, tuple(self.alternatives), *flags)
 
 
 def check_role(role: object) -> str:

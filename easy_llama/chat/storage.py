@@ -80,7 +80,7 @@ def message_to_dict(message: Message) -> dict[str, Any]:
 
 def message_from_dict(data: Mapping[str, Any]) -> Message:
     """Return the message that ``message_to_dict`` wrote; PromptError names what is wrong with ``data``."""
-    message = as_message(data)
+    message = as_message(dict(data) if isinstance(data, Mapping) else data)  # a new one in any case
     generated, alternatives = data.get("generated"), data.get("alternatives", [])
     if generated is not None and not _all(int, generated):
         raise PromptError(f"generated must be a list of token ids; got {generated!r:.200}")

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..checks import check_integer, check_number
-from ..engine import Logits, Provider, check_provider
+from ..engine import Logits, Provider
 from ..errors import SettingsError
+from ..prompt import check_provider
 from ..steps.random import SOFT_BAN, stream_seed, uniform
 from ..text.matcher import Ending, PhraseMatcher, is_behind_stop
 from ..text.phrases import PatternFinder

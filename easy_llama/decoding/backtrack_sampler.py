@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..checks import check_optional_integer
-from ..engine import Provider, prompt_tokens, reserved
+from ..engine import Provider, reserved
 from ..errors import SettingsError
+from ..prompt import prompt_tokens
 from ..samplers import SamplerSettings
 from .backtracking import Backtracking, Strategy
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine import (
+    AdvancingEngine,
     Engine,
     Logits,
     Picker,
@@ -79,7 +80,7 @@ def sample(
 
 def _advance(engine: Engine, pick: Picker, tokens: list[int]) -> Callable[[int], int]:
     """Return the function that evaluates a token and picks the next; engines may have a faster one."""
-    fast = engine.advance(pick) if isinstance(engine, PickingEngine) else None
+    fast = engine.advance(pick) if isinstance(engine, AdvancingEngine) else None
     if fast is not None:
         return fast
 

@@ -21,23 +21,23 @@ from ..decoding.backtracking import Strategy
 from ..decoding.qalign import Alignment, QAlign
 from ..decoding.selection import beam_search_of, decoder_for, room_for
 from ..engine import (
+    ConstrainingEngine,
     Decoder,
     Engine,
     Logits,
-    PickingEngine,
     Tokenizer,
     common_prefix,
     n_evaluated,
     prefill,
-    prompt_tokens,
     reserved,
 )
 from ..errors import ExceededContextLengthException, PromptError, SettingsError
+from ..prompt import prompt_tokens
 from ..samplers.explain import StepReport, explain_steps, first_draw
 from ..samplers.presets import DefaultSampling, SimpleSampling
 from ..samplers.settings import SamplerSettings
 from ..steps import likeliest, probabilities
-from ..text.pieces import StopFinder, decoded, resolve_stops
+from ..text.pieces import StopFinder, resolve_stops
 from .run import Chunk, Generation
 from .stats import Stats
 
@@ -110,7 +110,7 @@ class Speaker(ABC):
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Return the text of ``tokens``; control tokens add none, bytes that are not UTF-8 become U+FFFD."""
-        return decoded(self.tokenizer, tokens)
+        return self.tokenizer.decode(tokens).decode("utf-8", "replace")
 
     def get_length(self, text: str) -> int:
         """Return the length of ``text`` in tokens, including BOS."""
@@ -331,7 +331,7 @@ class Speaker(ABC):
         tokens, named = prompt_tokens(self, prompt), sampler.named_steps(self.tokenizer)
         if sampler.is_constrained:
             engine = self.engine
-            if not isinstance(engine, PickingEngine):
+            if not isinstance(engine, ConstrainingEngine):
                 raise SettingsError("a grammar or JSON schema needs a llama.cpp engine; set it to None here")
             named.insert(0, ("grammar", engine.constraint_step(sampler)))
         rule, text_of = sampler.draw_rule(), self.tokenizer.raw_text

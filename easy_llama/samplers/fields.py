@@ -103,7 +103,7 @@ class SamplerFields:
         "https://arxiv.org/abs/1805.04833", off=_OFF,
     )  # fmt: skip
     seed: int | None = _count(
-        None, 0, MAX_SEED, "Seed of the draws; None draws one, which model.stats.seed records.",
+        None, 0, MAX_SEED, "Seed of the draws; without one it is drawn, and model.stats.seed tells it.",
         off="to draw one",
     )  # fmt: skip
     penalty_last_n: int = _count(

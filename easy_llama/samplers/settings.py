@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..engine import Step, Tokenizer
 from ..steps import draws
 from ..steps.random import XTC, stream_seed, uniform
-from .fields import MAX_SEED, SamplerFields, StepNeeds, StepRow, describe
+from .fields import MAX_SEED, STEPS, SamplerFields, StepNeeds, StepRow, describe
 
 __all__ = ["SamplerSettings"]
 
@@ -69,7 +69,7 @@ class SamplerSettings(SamplerFields):
 
         For searches, which do not draw.
         """
-        rows = [row for row in self.active_steps if row.keeps_all]
+        rows = [row for row in STEPS if row.keeps_all and row.is_on(self)]  # mirostat replaces draws only
         return [step for _, step in self._made(rows, tokenizer)]
 
     def _made(

@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ..checks import check_integer, check_token
-from ..engine import ChatProvider, Provider, check_provider, prompt_tokens, reserved
+from ..engine import ChatProvider, Provider, reserved
 from ..errors import EasyLlamaWarning, PromptError, SettingsError
+from ..prompt import check_provider, prompt_tokens
 from ..samplers.settings import SamplerSettings
 from ..text.pieces import decoded
 from .methods import Method, Methods, methods_of

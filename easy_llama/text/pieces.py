@@ -31,7 +31,7 @@ class PieceCache(dict[int, bytes]):
 
 def decoded(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
     """Return the text of ``tokens``; bytes that are no whole character become U+FFFD."""
-    return tokenizer.decode(tokens).decode("utf-8", "replace")
+    return b"".join(map(tokenizer.piece, tokens)).decode("utf-8", "replace")
 
 
 def without_doubled(start: Sequence[int], tokens: list[int]) -> list[int]:

@@ -42,8 +42,11 @@ class Batch:
             logits=_pointer(self._outputs, ctypes.c_int8),
         )
 
-    def fill(self, stretches: Iterable[Stretch]) -> int:
-        """Hold these stretches, ``size`` tokens at most; return the place of the first output, or -1."""
+    def fill(self, stretches: Iterable[Stretch], *, all_outputs: bool = False) -> list[int]:
+        """Hold these stretches, ``size`` tokens at most; return the places of the outputs that are wanted.
+
+        ``all_outputs`` asks llama.cpp for those of all tokens: with hidden states it computes them anyway.
+        """
         tokens, positions, numbers, outputs = list[int](), list[int](), list[int](), list[bool]()
         for number, start, some, n_rows in stretches:
             n = len(some)
@@ -53,9 +56,9 @@ class Batch:
             outputs += [False] * (n - n_rows) + [True] * n_rows
         n = len(tokens)
         self.tokens[:n], self.positions[:n], self._numbers[:n] = tokens, positions, numbers
-        self._outputs[:n] = outputs
+        self._outputs[:n] = all_outputs or outputs
         self.struct.n_tokens = n
-        return outputs.index(True) if True in outputs else -1
+        return [place for place, is_wanted in enumerate(outputs) if is_wanted]
 
     def fill_each(self, tokens: Sequence[int], positions: Sequence[int], numbers: Sequence[int]) -> None:
         """Hold one token of each of several sequences, with the output of all."""

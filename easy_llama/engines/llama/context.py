@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -56,7 +57,7 @@ class LlamaContext:
         self.n_vocab = int(llama.n_vocab())
         self.memory = Memory(llama)
         self.n_sequences = int(llama_cpp.llama_n_seq_max(pointer))
-        self._free = set(range(1, self.n_sequences))  # a set: what is given back twice is there once
+        self._keys: dict[int, object] = {}  # sequences in use: what is given back twice is someone else's now
         self._one_tokens: dict[int, OneToken] = {}
         self._batch = Batch(int(llama_cpp.llama_n_batch(pointer)))
         self._slow_batch = False
@@ -88,12 +89,12 @@ class LlamaContext:
     @property
     def n_free(self) -> int:
         """How many sequences nobody uses."""
-        return len(self._free)
+        return self.n_sequences - 1 - len(self._keys)
 
     @property
     def has_forks(self) -> bool:
         """Whether a sequence beside the first is in use."""
-        return len(self._free) < self.n_sequences - 1
+        return bool(self._keys)
 
     def branch(self, parent: LlamaSequence) -> LlamaSequence:
         """Return a further sequence with the tokens of ``parent``, whose cells it shares.
@@ -102,25 +103,30 @@ class LlamaContext:
         """
         with self.lock:
             self.pointer()
-            if not self._free:
+            if not self.n_free:
                 raise EngineError(f"all {self.n_sequences} sequences of the context are in use; close a fork")
-            number, record = min(self._free), OwnRecord(parent.record.tokens)
+            number = next(n for n in range(1, self.n_sequences) if n not in self._keys)
+            record, key = OwnRecord(parent.record.tokens), object()
             child = LlamaSequence(
                 number, record, self.memory, self._one_token(number), parent.n_ctx, self.n_vocab
             )
-            child.give_back = weakref.finalize(child, self._give_back, number)
-            self._free.discard(number)
+            child.give_back = partial(self._give_back, number, key)
+            weakref.finalize(child, self._give_back, number, key)
+            self._keys[number] = key
             if self.memory.last(number) >= 0:  # filled by hand; what is given back is empty
                 self.memory.clear(number)
             self.memory.copy(parent.number, number)
             return child
 
-    def _give_back(self, number: int) -> None:
-        """Empty a sequence and make it free again."""
+    def _give_back(self, number: int, key: object) -> None:
+        """Empty a sequence and make it free again, unless that was done. It may be called again at any time:
+        an interrupt inside it must not cost a sequence, nor a late call the sequence's next user."""
         with self.lock:
+            if self._keys.get(number) is not key:
+                return
             if context_handle(self.llama) is not None:
                 self.memory.clear(number)
-            self._free.add(number)
+            del self._keys[number]
 
     def _one_token(self, number: int) -> OneToken:
         """The batch of one token for a sequence; making one costs more than all else about a fork."""
@@ -192,7 +198,7 @@ class LlamaContext:
                     sequence.drop_unrecorded()
                 raise
             self.n_evaluated += len(tokens)
-            return self._read(pointer, 0, len(tokens), hidden)
+            return self._read(pointer, range(len(tokens)), hidden)
 
     def decode(self, asks: Sequence[Ask], *, hidden: bool = False) -> Rows:
         """Evaluate the tokens of each ask after those that its sequence holds, in as few batches as it takes.
@@ -222,12 +228,12 @@ class LlamaContext:
         gathered: Gathered | None = None
         while True:
             parts = self._next_parts(jobs)
-            first_output = self._batch.fill(part.stretch for part in parts)
+            places = self._batch.fill((part.stretch for part in parts), all_outputs=hidden)
             if not self._evaluate(pointer, parts):
                 continue
-            n, is_done = sum(part.stretch.n_rows for part in parts), not any(job.n_left for job in jobs)
-            if n or is_done:
-                rows = self._read(pointer, first_output, n, hidden)
+            is_done = not any(job.n_left for job in jobs)
+            if places or is_done:
+                rows = self._read(pointer, places, hidden)
                 if is_done and gathered is None:
                     return rows
                 if gathered is None:
@@ -300,17 +306,18 @@ class LlamaContext:
         """Whether ``logits`` is the row in the context, and it is that of ``sequence``."""
         return logits is self._view and self.row == sequence.number
 
-    def _read(self, pointer: Any, first_output: int, n: int, hidden: bool) -> Rows:
-        """The ``n`` rows of the newest batch, of which the first is that of the token ``first_output``."""
+    def _read(self, pointer: Any, places: Sequence[int], hidden: bool) -> Rows:
+        """The rows of the tokens at ``places`` of the newest batch."""
+        n = len(places)
         if not n:
             return Rows(np.empty((0, self.n_vocab), dtype=np.float32), self._no_states)
-        logits = self._rows_of(logits_address(pointer, first_output), n)
-        if not hidden:
-            return Rows(logits, self._no_states)
-        address = embeddings_address(pointer, first_output)
+        if not hidden:  # llama.cpp has computed these and no others
+            return Rows(self._rows_of(logits_address(pointer, places[0]), n), self._no_states)
+        address, n_all = embeddings_address(pointer, 0), int(self._batch.struct.n_tokens)
         if not address:
             raise EngineError("llama.cpp gave no hidden states; this model can't be searched contrastively")
-        return Rows(logits, rows_at(address, n, self._n_embd))
+        rows = Rows(self._rows_of(logits_address(pointer, 0), n_all), rows_at(address, n_all, self._n_embd))
+        return rows if n == n_all else Rows(rows.logits[list(places)], rows.hidden[list(places)])
 
     def _rows_of(self, address: int | None, n: int) -> NDArray[np.float32]:
         """Rows of logits as an array, the last one once more where it is the same."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import llama_cpp
 import psutil
 
-from ...checks import check_integer, check_number
+from ...checks import check_integer, check_number, check_optional_integer
 from ...errors import EasyLlamaWarning, SettingsError
 from .gguf import GGUFHeader
 from .open import F16, Q8_0, ContextPlan, head_size, kv_cache_bytes
@@ -46,13 +46,18 @@ class LoadOptions:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        if self.context_length is not None:
-            check_integer("context_length", self.context_length, 1, MAX_CONTEXT_LENGTH)
-        check_integer("n_gpu_layers", self.n_gpu_layers, -1, 100_000)
-        if self.n_threads is not None:
-            check_integer("n_threads", self.n_threads, 1, min(512, os.cpu_count() or 1))
+        most_threads = min(512, os.cpu_count() or 1)
+        checked = {
+            "context_length": check_optional_integer(
+                "context_length", self.context_length, 1, MAX_CONTEXT_LENGTH
+            ),
+            "n_gpu_layers": check_integer("n_gpu_layers", self.n_gpu_layers, -1, 100_000),
+            "n_threads": check_optional_integer("n_threads", self.n_threads, 1, most_threads),
+        }
+        for name, number in checked.items():  # numpy's integers become Python's
+            object.__setattr__(self, name, number)
         if self.rope_freq_base is not None:
-            check_number("rope_freq_base", self.rope_freq_base, 1, 1e15)
+            check_number("rope_freq_base", self.rope_freq_base, 1, 1e15, also=", or None")
 
 
 def plan_context(header: GGUFHeader, options: LoadOptions, free_bytes: int | None = None) -> ContextPlan:

@@ -127,7 +127,7 @@ class OwnRecord:
 class LlamaSequence:
     """Sequence ``number`` of a context that holds ``n_ctx`` tokens at most, of ``n_vocab`` different ones.
 
-    ``one`` is its batch of a single token. ``close`` calls ``give_back`` once; then it is ``closed``.
+    ``one`` is its batch of a single token. ``close`` calls ``give_back``, which may be called again.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class LlamaSequence:
         return held
 
     def close(self) -> None:
-        """Leave the memory to others; a second call does nothing."""
+        """Leave the memory to others; a second call finishes what an interrupt has left of the first."""
         self.closed = True
         self.give_back()
 

@@ -31,6 +31,12 @@ _SPECIAL = {
     "eot": llama_cpp.llama_vocab_eot,
     "nl": llama_cpp.llama_vocab_nl,
     "sep": llama_cpp.llama_vocab_sep,
+    "cls": llama_cpp.llama_vocab_cls,
+    "pad": llama_cpp.llama_vocab_pad,
+    "mask": llama_cpp.llama_vocab_mask,
+    "fim_pad": llama_cpp.llama_vocab_fim_pad,
+    "fim_rep": llama_cpp.llama_vocab_fim_rep,
+    "fim_sep": llama_cpp.llama_vocab_fim_sep,
     "fim_pre": llama_cpp.llama_vocab_fim_pre,
     "fim_mid": llama_cpp.llama_vocab_fim_mid,
     "fim_suf": llama_cpp.llama_vocab_fim_suf,
@@ -136,8 +142,8 @@ class LlamaTokenizer(Tokenizer):
         return raw.decode("utf-8", "replace")
 
     def special_token(self, name: str) -> int | None:
-        """Return the id of ``bos``, ``eos``, ``eot``, ``nl``, ``sep``, ``fim_pre``, ``fim_mid`` or
-        ``fim_suf``, None where the model has no such token."""
+        """Return the id of ``bos``, ``eos``, ``eot``, ``nl``, ``sep``, ``cls``, ``pad``, ``mask`` or of a
+        ``fim_`` token (pre, mid, suf, pad, rep, sep); None where the model has none."""
         with self._lock:
             token: int = _SPECIAL[name](self._vocab)
         return None if token == _NO_TOKEN else token
