@@ -48,12 +48,14 @@ class Runs:
         plain = list(model.generation(self.prompt, sampler=self.settings).pieces())
         self.text = "".join(plain)
 
-    def stream(self, strategy: Strategy | None = None) -> tuple[float, float]:
+    def stream(
+        self, strategy: Strategy | None = None, settings: ez.SamplerSettings | None = None
+    ) -> tuple[float, float]:
         """Seconds and kept tokens of a stream."""
         self.model.engine.rollback(0)
         prefill(self.model.engine, self.prompt)
         start = time.perf_counter()
-        generation = self.model.generation(self.prompt, sampler=self.settings, strategy=strategy)
+        generation = self.model.generation(self.prompt, sampler=settings or self.settings, strategy=strategy)
         for _ in generation.chunks():
             pass
         seconds = time.perf_counter() - start
@@ -98,6 +100,11 @@ class Runs:
 
         return run
 
+    def contrastive(self) -> Contender:
+        """Contrastive search with 4 candidates at each step."""
+        settings = ez.SamplerSettings(penalty_alpha=0.6, top_k=4, max_len_tokens=self.n)
+        return lambda: self.stream(settings=settings)
+
     def beams(self, num_beams: int = 5) -> Contender:
         """Beam search; the tokens of the longest beam count."""
 
@@ -122,6 +129,7 @@ def compare(model: ez.Model, n: int, rounds: int, peer: bool) -> None:
         "anti-slop, 1,000 phrases, no match": runs.no_match(),
         "anti-slop, 1,000 phrases, rewinds": with_rewinds,
         "creative writing, per evaluated token": runs.creative(),
+        "contrastive search, 4 candidates": runs.contrastive(),
         "beam search, 5 beams": runs.beams(),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}

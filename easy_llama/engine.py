@@ -361,14 +361,14 @@ def extend_all(
 ) -> NDArray[np.float32]:
     """Evaluate one token on each engine and return the logits, float32 (len(engines), n_vocab).
 
-    In one batch where it is a BatchEngine, else one by one. Like
-    the result of ``extend`` it is valid until the next call on any of the engines. On large weights a
-    batch of 2 to 6 tokens can be slower than one after the other; ``batch=False`` asks for that.
+    In one batch where they are BatchEngines, else one by one. Like the result of ``extend`` it is valid
+    until the next call on any of the engines. On large weights a batch of 2 to 6 tokens can be slower than
+    one after the other; ``batch=False`` asks for that.
     """
     first = engines[0]
     if batch and len(engines) > 1 and _is_batch_engine(first):
         return first.extend_batch(engines, tokens)
-    out = np.empty((len(engines), engines[0].n_vocab), dtype=np.float32)
+    out = np.empty((len(engines), first.n_vocab), dtype=np.float32)
     for row, engine, token in zip(out, engines, tokens, strict=True):
         row[:] = engine.extend((token,))
     return out

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .errors import ExceededContextLengthException, ModelFileError, ModelUnloadedException
 from .generation.speaker import Beam, Speaker
@@ -214,10 +214,10 @@ class Model(Speaker):
     cls_token = _Fact(lambda facts: facts.cls_token, "classifier token, or None")
 
 
-def _path_of(model_path: object) -> Path:
+def _path_of(model_path: Any) -> Path:
     """Return the path to load from; ModelFileError for what can't be one."""
     try:
-        return Path(BUNDLED_MODEL if model_path is None else model_path).expanduser()  # type: ignore[arg-type]
+        return Path(BUNDLED_MODEL if model_path is None else model_path).expanduser()
     except (TypeError, RuntimeError) as error:  # no path at all, or the home of an unknown user
         raise ModelFileError(
             f"model_path must be the path of a GGUF file; got {model_path!r} ({error})"

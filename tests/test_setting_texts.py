@@ -18,7 +18,8 @@ from easy_llama.cli.flags import sampler_options
 from easy_llama.console.commands import changed_sampler
 from easy_llama.errors import SettingsError
 from easy_llama.samplers import GreedyDecoding
-from easy_llama.samplers.texts import HELP, kind_of, text_of_value, value_from_text
+from easy_llama.samplers.fields import FIELDS
+from easy_llama.samplers.texts import text_of_value, value_from_text
 
 OTHER: dict[str, Any] = {  # a value for each kind of field, not the default
     "temp": 0.25, "top_k": None, "seed": 12, "mirostat": 2, "num_beams": 3, "early_stopping": "never",
@@ -28,13 +29,13 @@ OTHER: dict[str, Any] = {  # a value for each kind of field, not the default
 
 
 def test_every_field_has_help_and_a_kind() -> None:
-    assert list(HELP) == [field.name for field in fields(SamplerSettings)]
-    assert {kind_of(name) for name in HELP} == {
+    assert list(FIELDS) == [field.name for field in fields(SamplerSettings)]
+    assert {row.kind.words for row in FIELDS.values()} == {
         "an integer", "a number", "a text", "JSON", "true, false or never",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", list(HELP))
+@pytest.mark.parametrize("name", list(FIELDS))
 def test_the_text_of_a_value_is_read_as_that_value(name: str) -> None:
     changed = {name: OTHER[name]} if name in OTHER else {}
     for chosen in (SamplerSettings(), SamplerSettings(**changed)):

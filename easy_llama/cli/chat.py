@@ -63,7 +63,8 @@ def chat(
         raise PromptError(f"--{flag} can't be changed in a chat that goes on; leave it or --resume out")
     model = load_model(model_path, options)
     chosen = find(format_name) if format_name else None
-    thread = Conversation(model, chosen, sampler, overflow=overflow, strategy=banning(model, ban))
+    strategy = banning(model, ban)
+    thread = Conversation(model, chosen, sampler, overflow=overflow, strategy=strategy)
     if system is not None:
         thread.messages = [m for m in thread.messages if m["role"] != "system"]
         thread.add_message("system", system)
@@ -76,7 +77,7 @@ def chat(
         if resume is not None and history is not None:
             number = _resumed(history, resume)
             thread = history.load(number, model)
-            thread.strategy = banning(model, ban)
+            thread.strategy = strategy
             if _given(*(field.name for field in fields(SamplerSettings))):
                 thread.sampler = sampler
         input_history = history.path.parent / "input" if history and is_person else None

@@ -13,8 +13,9 @@ from ..errors import SettingsError
 from ..hub import fetch, is_hub_name
 from ..model import Model
 from ..samplers.fields import FIELDS
+from ..samplers.kinds import Number
 from ..samplers.settings import SamplerSettings
-from ..samplers.texts import HELP, kind_of, text_of_value, value_from_text
+from ..samplers.texts import text_of_value, value_from_text
 
 __all__ = ["ban_option", "banning", "load_model", "loading_options", "model_options", "sampler_options"]
 
@@ -33,9 +34,10 @@ class _OrOff(click.ParamType):  # type: ignore[type-arg]  # generic in newer rel
         try:
             return value_from_text(self.field, str(value))
         except SettingsError as error:
-            kind = kind_of(self.field)
-            is_number = kind in ("an integer", "a number")
-            self.fail(f"{value!r} is neither {kind} nor off" if is_number else str(error))
+            kind = FIELDS[self.field].kind
+            self.fail(
+                f"{value!r} is neither {kind.words} nor off" if isinstance(kind, Number) else str(error)
+            )
 
 
 def sampler_options(command: F) -> F:
@@ -55,7 +57,7 @@ def sampler_options(command: F) -> F:
                 type=_OrOff(field.name),
                 default=text_of_value(field.default),
                 show_default=True,
-                help=HELP[field.name],
+                help=FIELDS[field.name].help,
             )
         )
     cast(Any, with_sampler).__click_params__ = params

@@ -237,11 +237,8 @@ class ReplaceStrategy(Strategy):
 
     def _replace(self, new: Sequence[int], match: Match) -> int:
         """Plan what stands in the phrase's tokens from now on, and go back to the first of them."""
-        phrase, track, start = (
-            self.find[match.phrase],
-            self._track,
-            self._border(self._track.owners[match.start]),
-        )
+        phrase, track = self.find[match.phrase], self._track
+        start = self._border(track.owners[match.start])
         text = track.since(max(start, self._shown))
         n_before = len(track.chars) - len(text)
         if start < self._shown:  # a cut has brought what was shown together with another ending

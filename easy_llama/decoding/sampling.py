@@ -103,11 +103,12 @@ def sample_together(
     Each ends at its own end token. The engine keeps what it holds; forks of it are evaluated.
     """
     prefill(engine, prompts[0])  # what the prompts have in common is evaluated once
-    forks = [engine.fork() for _ in prompts]
-    pickers: list[RewindingPicker] = []
+    forks, pickers = list[Engine](), list[RewindingPicker]()
     histories = [list(prompt) for prompt in prompts]
     try:
-        pickers += [one.picker(fork, p) for one, fork, p in zip(decoders, forks, prompts, strict=True)]
+        for decoder, prompt in zip(decoders, prompts, strict=True):
+            forks.append(engine.fork())
+            pickers.append(decoder.picker(forks[-1], prompt))
         rows: Any = [prefill(fork, prompt).copy() for fork, prompt in zip(forks, prompts, strict=True)]
         alive = list(range(len(prompts)))
         for n in range(1, limit + 1):

@@ -10,15 +10,7 @@ from typing import Any
 
 from .fields import FIELDS
 
-__all__ = ["HELP", "kind_of", "text_of_value", "value_from_text"]
-
-HELP = {name: row.help for name, row in FIELDS.items()}
-"""A line about each field."""
-
-
-def kind_of(name: str) -> str:
-    """Return what a field holds, in words: "an integer", "a number", "JSON", "a text" or the choices."""
-    return FIELDS[name].kind.words
+__all__ = ["text_of_value", "value_from_text"]
 
 
 def value_from_text(name: str, text: str) -> Any:

@@ -38,9 +38,8 @@ def picker_of(
     """
     if settings.draws_with_state:
         return NumpyPicker(settings, seed, LlamaTokenizer(source.llama, source.lock))
-    if not settings.is_constrained:
-        return LlamaChain(source, settings, seed, history)
-    return LlamaChain(source, settings, seed, history, _grammar_of(source, settings))
+    grammar = _grammar_of(source, settings) if settings.is_constrained else None
+    return LlamaChain(source, settings, seed, history, grammar)
 
 
 def _grammar_of(source: Source, settings: SamplerSettings) -> Grammar:
