@@ -26,6 +26,7 @@ class Message(dict[str, str]):
     - ``in_context``: False once it was dropped
     - ``is_summary``: written by ``overflow="summarize"`` in place of dropped messages
     - ``seed``: of the draws of a generated content, None otherwise
+    - ``thinking``: what the model thought before it wrote the content, "" if nothing
     """
 
     def __init__(self, role: str, prefix: str, content: str, postfix: str) -> None:
@@ -36,6 +37,7 @@ class Message(dict[str, str]):
         self.is_summary = False
         self.seed: int | None = None
         self._generated: tuple[str, tuple[int, ...]] | None = None
+        self.thinking = ""
 
     @property
     def generated(self) -> list[int] | None:
@@ -57,13 +59,13 @@ class Message(dict[str, str]):
         twin = Message(*(self[text] for text in TEXTS))
         twin.alternatives = list(self.alternatives)
         twin.pinned, twin.in_context, twin.is_summary = self.pinned, self.in_context, self.is_summary
-        twin.seed, twin._generated = self.seed, self._generated
+        twin.seed, twin._generated, twin.thinking = self.seed, self._generated, self.thinking
         return twin
 
     def state(self) -> tuple[object, ...]:
         """Return everything about it; equal states are equal messages. Nothing in it can change."""
         is_valid = self._generated is not None and self._generated[0] == self["content"]
-        flags = (self.pinned, self.in_context, self.is_summary, self.seed)
+        flags = (self.pinned, self.in_context, self.is_summary, self.seed, self.thinking)
         generated = self._generated if is_valid else None
         return (*self.items(), generated, tuple(self.alternatives), *flags)
 
