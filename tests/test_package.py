@@ -44,16 +44,22 @@ LATE = {
     ("hub.py", "huggingface_hub"): "huggingface_hub, which may be missing",
     ("model.py", "engines/llama/load.py"): "llama_cpp",
     ("model.py", "engines/llama/plan.py"): "llama_cpp",
+    ("formats/thinking.py", "formats/template.py"): "jinja2",
+    ("terminal/editor.py", "click"): "click, which the library itself does without",
     ("terminal/menu.py", "prompt_toolkit.application"): "prompt_toolkit",
     ("terminal/menu.py", "prompt_toolkit.key_binding"): "prompt_toolkit",
     ("terminal/menu.py", "prompt_toolkit.layout"): "prompt_toolkit",
     ("terminal/menu.py", "prompt_toolkit.utils"): "prompt_toolkit",
     ("terminal/reader.py", "prompt_toolkit"): "prompt_toolkit",
     ("terminal/reader.py", "prompt_toolkit.completion"): "prompt_toolkit",
+    ("terminal/reader.py", "prompt_toolkit.document"): "prompt_toolkit",
     ("terminal/reader.py", "prompt_toolkit.history"): "prompt_toolkit",
+    ("terminal/reader.py", "termios"): "termios, which Windows has not",
     ("terminal/tables.py", "rich"): "rich",
     ("terminal/tables.py", "rich.console"): "rich",
     ("terminal/tables.py", "rich.table"): "rich",
+    ("terminal/wrap.py", "regex"): "regex",
+    ("terminal/wrap.py", "wcwidth"): "wcwidth",
     ("text/phrases.py", "regex"): "regex",
 }
 
@@ -68,7 +74,8 @@ FOREIGN_PRIVATE = {
 BY_NAME = {
     "cli/entry.py": "standard streams may be replaced by objects without reconfigure",
     "cli/flags.py": "click keeps the options of a command there",
-    "console/commands.py": "the presets of ez.samplers, by name",
+    "chat/storage.py": "the fields of a dataclass, in a loop",
+    "console/settings.py": "the fields of a dataclass, in a loop, and the presets of ez.samplers",
     "constraints/document.py": "a class of pydantic, which may not be installed",
     "prompt.py": "arrays of numpy and torch as prompts",
     "engines/pytorch/cache.py": "caches of any transformers release",
@@ -242,7 +249,7 @@ ONLY_IN = {
     "torch": {"engines/pytorch"},
     "transformers": set(),
     "jinja2": {"formats", "engines/llama"},
-    "click": {"cli"},
+    "click": {"cli", "terminal"},
     "sqlite3": {"chat"},
 }
 

@@ -17,6 +17,7 @@ from ..samplers.settings import SamplerSettings
 from .chat import chat
 from .compare import compare
 from .generate import generate
+from .replay import replay
 from .threads import threads
 from .tools import candidates, explain, guide, info
 
@@ -36,7 +37,7 @@ def cli(context: click.Context, debug: bool) -> None:
         context.invoke(chat)
 
 
-for _command in (chat, generate, threads, candidates, compare, explain, guide, info):
+for _command in (chat, generate, threads, replay, candidates, compare, explain, guide, info):
     cli.add_command(_command)
 
 
