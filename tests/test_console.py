@@ -193,19 +193,24 @@ def test_wide_characters_arrive_whole(model: ez.Model) -> None:
         assert thread.messages[0]["content"] == text
 
 
+class Terminal(io.StringIO):
+    """Text that says of itself that it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_colours_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        encoding = "utf-8"
-
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.delenv("NO_COLOR", raising=False)
-    for out, color, env, coloured in [
-        (Terminal(), True, "", True), (io.StringIO(), True, "", False), (Terminal(), False, "", False),
-        (Terminal(), True, "1", False),
+    for out, color, env, term, coloured in [
+        (Terminal(), True, "", "xterm", True), (io.StringIO(), True, "", "xterm", False),
+        (Terminal(), False, "", "xterm", False), (Terminal(), True, "1", "xterm", False),
+        (Terminal(), True, "", "dumb", False),
     ]:  # fmt: skip
         monkeypatch.setenv("NO_COLOR", env)
+        monkeypatch.setenv("TERM", term)
         Screen(out, color=color).line("x", "bot")
         assert ("\x1b" in out.getvalue()) is coloured
 

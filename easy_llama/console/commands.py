@@ -11,6 +11,7 @@ from ..chat.storage import as_markdown
 from ..errors import PromptError, SavedFileError
 from ..terminal.editor import edited
 from ..terminal.escape import shortened
+from ..terminal.reader import without_echo
 from .lines import near_command
 from .settings import changed_sampler, field_of, names, shown
 from .view import ConsoleView
@@ -232,7 +233,9 @@ def alternatives(console: ConsoleView, argument: str) -> None:
 @command
 def replay(console: ConsoleView, argument: str) -> None:
     """Generate a reply again from its seed and settings, and compare: !replay N, by default the last."""
-    console.screen.note(str(console.thread.replay(_number(argument) if argument else -1)))
+    with without_echo():
+        done = console.thread.replay(_number(argument) if argument else -1)
+    console.screen.note(str(done))
 
 
 @command
@@ -312,7 +315,9 @@ def export(console: ConsoleView, argument: str) -> None:
 @command
 def summary(console: ConsoleView, argument: str) -> None:
     """Let the model summarize the conversation."""
-    console.show_text(console.thread.summarize(), "bot")
+    with without_echo():
+        text = console.thread.summarize()
+    console.show_text(text, "bot")
 
 
 @command

@@ -146,7 +146,8 @@ class Console:
         if n > before:
             self.screen.note(f"reply {n} of {n}; !alternatives lists them")
         else:
-            self.screen.note("the same reply again")
+            is_fixed = self.thread.sampler.seed is not None
+            self.screen.note("the same reply again" + "; !sampler seed off lets it vary" * is_fixed)
 
     def show_reply(self, parts: Generator[Part, None, None]) -> None:
         """Show a reply as it comes; Ctrl-C stops it and keeps what was written."""
