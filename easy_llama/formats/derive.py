@@ -45,17 +45,15 @@ def derive(template: ChatTemplate) -> Derivation:
 
     Raises FormatError where the template can't even render a single user message.
     """
-    variables = frozenset(template.variables.items())
-    try:
-        found = _derived(template.source, template.bos, template.eos, variables)
-    except TypeError:  # variables that can't be hashed, such as lists of tools
-        found = _derive(template)
+    if template.variables:  # they may be anything
+        return _derive(template)
+    found = _derived(template.source, template.bos, template.eos)
     return found if found.format is None else replace(found, format=like(found.format))
 
 
 @lru_cache(maxsize=16)  # every Thread asks, and the answer depends on nothing else
-def _derived(source: str, bos: str, eos: str, variables: frozenset[tuple[str, object]]) -> Derivation:
-    return _derive(ChatTemplate(source, bos, eos, dict(variables)))
+def _derived(source: str, bos: str, eos: str) -> Derivation:
+    return _derive(ChatTemplate(source, bos, eos))
 
 
 def _derive(template: ChatTemplate) -> Derivation:
