@@ -53,7 +53,7 @@ class ChatTemplate:
         self, source: str, bos: str = "", eos: str = "", variables: Mapping[str, object] | None = None
     ) -> None:
         self.source, self.bos, self.eos, self.variables = source, bos, eos, dict(variables or {})
-        self._absent: dict[str, object] = {"tools": None, "documents": None}
+        self._absent: Mapping[str, object] = {"tools": None, "documents": None}
 
     @cached_property
     def thinking_keys(self) -> tuple[str, ...]:
@@ -99,13 +99,14 @@ class ChatTemplate:
         given = _given(messages, keys)
         limit = MAX_GROWTH + 2 * sum(map(len, (part for message in messages for part in message)))
         try:
-            return _with_timeout(lambda: self._render(given, generate, limit))
+            return _with_timeout(lambda: self._render(given, generate, limit, self._absent))
         except FormatError as error:
             if not self._absent or not isinstance(error.__cause__, TypeError):
                 raise
-            # some templates loop over tools: without any they work only where that name is unknown
-            self._absent = {}
-            return _with_timeout(lambda: self._render(given, generate, limit))
+        # some templates loop over the tools: without any they work only where that name is unknown
+        text = _with_timeout(lambda: self._render(given, generate, limit, {}))
+        self._absent = {}
+        return text
 
     def body(self, messages: Sequence[Told], *, generate: bool = True) -> str:
         """Do what ``render`` does, and leave the beginning-of-sequence text to the tokenizer."""
@@ -115,11 +116,13 @@ class ChatTemplate:
         """Return ``text`` without the beginning-of-sequence text in front."""
         return text.removeprefix(self.bos)
 
-    def _render(self, messages: list[dict[str, Any]], generate: bool, limit: int) -> str:
+    def _render(
+        self, messages: list[dict[str, Any]], generate: bool, limit: int, absent: Mapping[str, object]
+    ) -> str:
         parts: list[str] = []
         size = 0
         variables: dict[str, object] = {
-            **self._absent, "bos_token": self.bos, "eos_token": self.eos, **self.variables,
+            **absent, "bos_token": self.bos, "eos_token": self.eos, **self.variables,
             "messages": messages, "add_generation_prompt": generate,
         }  # fmt: skip
         try:
