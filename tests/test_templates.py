@@ -152,6 +152,15 @@ def test_a_template_may_reject_empty_messages_and_keep_its_dictionary() -> None:
     assert derive(ChatTemplate(CHATML.replace("m.content", "m.content | trim"))).stops == ("<|im_end|>",)
 
 
+def test_markup_that_is_also_the_beginning_of_sequence_is_kept_where_the_tokenizer_adds_none() -> None:
+    markers = ("<|im_start|>", "<|im_end|>")  # as SmolLM2 has them
+    derived = derive(ChatTemplate(CHATML, *markers, adds_bos=False))
+    assert derived.format is not None
+    assert derived.format["system_prefix"] == "<|im_start|>system\n"
+    assert derived.format["user_prefix"] == "<|im_start|>user\n"
+    assert derive(ChatTemplate(CHATML, *markers)).format is None, "added in front, it is missing once"
+
+
 def test_a_derived_dictionary_is_the_callers_own() -> None:
     first = derive(ChatTemplate(CHATML)).format
     assert first is not None

@@ -22,6 +22,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from ..engine import Tokenizer
 from ..errors import FormatError
 from .shape import ROLE_NAMES, Told, parts_of
 
@@ -44,15 +45,22 @@ class TemplateRefusal(FormatError):
 class ChatTemplate:
     """A chat template with the texts of its beginning- and end-of-sequence tokens.
 
-    ``variables`` are given to the template beside the messages: ``tools``, ``documents``, ``functions``,
+    ``adds_bos`` says that the tokenizer writes the beginning-of-sequence token itself. ``variables`` are given to the template beside the messages: ``tools``, ``documents``, ``functions``,
     ``enable_thinking`` and whatever else it asks for. Compiled at its first use, so that a broken one is no
     trouble to who does not need it.
     """
 
     def __init__(
-        self, source: str, bos: str = "", eos: str = "", variables: Mapping[str, object] | None = None
+        self,
+        source: str,
+        bos: str = "",
+        eos: str = "",
+        variables: Mapping[str, object] | None = None,
+        *,
+        adds_bos: bool = True,
     ) -> None:
-        self.source, self.bos, self.eos, self.variables = source, bos, eos, dict(variables or {})
+        self.source, self.bos, self.eos, self.adds_bos = source, bos, eos, adds_bos
+        self.variables = dict(variables or {})
         self._absent: Mapping[str, object] = {"tools": None, "documents": None}
 
     @cached_property
@@ -108,13 +116,21 @@ class ChatTemplate:
         self._absent = {}
         return text
 
+    @classmethod
+    def of(cls, source: str, tokenizer: Tokenizer) -> ChatTemplate:
+        """Return a model's template with the markers of its ``tokenizer``."""
+        return cls(source, *tokenizer.markers(), adds_bos=bool(tokenizer.encode("")))
+
     def body(self, messages: Sequence[Told], *, generate: bool = True) -> str:
         """Do what ``render`` does, and leave the beginning-of-sequence text to the tokenizer."""
         return self.without_bos(self.render(messages, generate=generate))
 
     def without_bos(self, text: str) -> str:
-        """Return ``text`` without the beginning-of-sequence text in front."""
-        return text.removeprefix(self.bos)
+        """Return ``text`` without the beginning-of-sequence text in front that the tokenizer adds.
+
+        Where it adds none, that text may well be markup: SmolLM2's messages begin with it.
+        """
+        return text.removeprefix(self.bos) if self.adds_bos else text
 
     def _render(
         self, messages: list[dict[str, Any]], generate: bool, limit: int, absent: Mapping[str, object]
