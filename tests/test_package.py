@@ -37,6 +37,7 @@ LATE = {
     ("engines/pytorch/model.py", "torch"): "torch",
     ("formats/doctor.py", "formats/derive.py"): "jinja2",
     ("formats/doctor.py", "formats/template.py"): "jinja2",
+    ("formats/thinking.py", "formats/template.py"): "jinja2",
     ("generation/providers.py", "engines/llama/engine.py"): "llama_cpp",
     ("generation/providers.py", "engines/llama/handles.py"): "llama_cpp",
     ("generation/providers.py", "engines/llama/vocab.py"): "llama_cpp",

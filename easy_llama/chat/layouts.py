@@ -215,7 +215,7 @@ def layout_of(
     from ..formats.derive import derive
     from ..formats.template import ChatTemplate
 
-    template = ChatTemplate(source, *model.tokenizer.markers())
+    template = ChatTemplate.of(source, model.tokenizer)
     derived = derive(template)
     case = (model.name, source)
     if derived.system == "refused" and case not in _examined:

@@ -45,17 +45,15 @@ def derive(template: ChatTemplate) -> Derivation:
 
     Raises FormatError where the template can't even render a single user message.
     """
-    variables = frozenset(template.variables.items())
-    try:
-        found = _derived(template.source, template.bos, template.eos, variables)
-    except TypeError:  # variables that can't be hashed, such as lists of tools
-        found = _derive(template)
+    if template.variables:  # they may be anything
+        return _derive(template)
+    found = _derived(template.source, template.bos, template.eos, template.adds_bos)
     return found if found.format is None else replace(found, format=like(found.format))
 
 
 @lru_cache(maxsize=16)  # every Thread asks, and the answer depends on nothing else
-def _derived(source: str, bos: str, eos: str, variables: frozenset[tuple[str, object]]) -> Derivation:
-    return _derive(ChatTemplate(source, bos, eos, dict(variables)))
+def _derived(source: str, bos: str, eos: str, adds_bos: bool) -> Derivation:
+    return _derive(ChatTemplate(source, bos, eos, adds_bos=adds_bos))
 
 
 def _derive(template: ChatTemplate) -> Derivation:
@@ -84,7 +82,7 @@ def system_role(template: ChatTemplate) -> str:
 
 
 class _Probe:
-    """Renders probes without the beginning-of-sequence text, which the tokenizer adds."""
+    """Renders probes without the beginning-of-sequence text that the tokenizer adds."""
 
     def __init__(self, template: ChatTemplate) -> None:
         self.render = template.body

@@ -111,7 +111,10 @@ class _Theirs:
 
         template = self._template
         variables = {**template.variables, "strftime_now": later}
-        other = _Theirs(ChatTemplate(template.source, template.bos, template.eos, variables), False)
+        other = _Theirs(
+            ChatTemplate(template.source, template.bos, template.eos, variables, adds_bos=template.adds_bos),
+            False,
+        )
         turn: list[Told] = [("user", "a"), ("bot", "b"), ("user", "c")]
         return self._write(turn) != other._write(turn)
 

@@ -22,6 +22,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from ..engine import Tokenizer
 from ..errors import FormatError
 from .shape import ROLE_NAMES, Told, parts_of
 
@@ -44,16 +45,23 @@ class TemplateRefusal(FormatError):
 class ChatTemplate:
     """A chat template with the texts of its beginning- and end-of-sequence tokens.
 
-    ``variables`` are given to the template beside the messages: ``tools``, ``documents``, ``functions``,
+    ``adds_bos`` says that the tokenizer writes the beginning-of-sequence token itself. ``variables`` are given to the template beside the messages: ``tools``, ``documents``, ``functions``,
     ``enable_thinking`` and whatever else it asks for. Compiled at its first use, so that a broken one is no
     trouble to who does not need it.
     """
 
     def __init__(
-        self, source: str, bos: str = "", eos: str = "", variables: Mapping[str, object] | None = None
+        self,
+        source: str,
+        bos: str = "",
+        eos: str = "",
+        variables: Mapping[str, object] | None = None,
+        *,
+        adds_bos: bool = True,
     ) -> None:
-        self.source, self.bos, self.eos, self.variables = source, bos, eos, dict(variables or {})
-        self._absent: dict[str, object] = {"tools": None, "documents": None}
+        self.source, self.bos, self.eos, self.adds_bos = source, bos, eos, adds_bos
+        self.variables = dict(variables or {})
+        self._absent: Mapping[str, object] = {"tools": None, "documents": None}
 
     @cached_property
     def thinking_keys(self) -> tuple[str, ...]:
@@ -99,27 +107,38 @@ class ChatTemplate:
         given = _given(messages, keys)
         limit = MAX_GROWTH + 2 * sum(map(len, (part for message in messages for part in message)))
         try:
-            return _with_timeout(lambda: self._render(given, generate, limit))
+            return _with_timeout(lambda: self._render(given, generate, limit, self._absent))
         except FormatError as error:
             if not self._absent or not isinstance(error.__cause__, TypeError):
                 raise
-            # some templates loop over tools: without any they work only where that name is unknown
-            self._absent = {}
-            return _with_timeout(lambda: self._render(given, generate, limit))
+        # some templates loop over the tools: without any they work only where that name is unknown
+        text = _with_timeout(lambda: self._render(given, generate, limit, {}))
+        self._absent = {}
+        return text
+
+    @classmethod
+    def of(cls, source: str, tokenizer: Tokenizer) -> ChatTemplate:
+        """Return a model's template with the markers of its ``tokenizer``."""
+        return cls(source, *tokenizer.markers(), adds_bos=bool(tokenizer.encode("")))
 
     def body(self, messages: Sequence[Told], *, generate: bool = True) -> str:
         """Do what ``render`` does, and leave the beginning-of-sequence text to the tokenizer."""
         return self.without_bos(self.render(messages, generate=generate))
 
     def without_bos(self, text: str) -> str:
-        """Return ``text`` without the beginning-of-sequence text in front."""
-        return text.removeprefix(self.bos)
+        """Return ``text`` without the beginning-of-sequence text in front that the tokenizer adds.
 
-    def _render(self, messages: list[dict[str, Any]], generate: bool, limit: int) -> str:
+        Where it adds none, that text may well be markup: SmolLM2's messages begin with it.
+        """
+        return text.removeprefix(self.bos) if self.adds_bos else text
+
+    def _render(
+        self, messages: list[dict[str, Any]], generate: bool, limit: int, absent: Mapping[str, object]
+    ) -> str:
         parts: list[str] = []
         size = 0
         variables: dict[str, object] = {
-            **self._absent, "bos_token": self.bos, "eos_token": self.eos, **self.variables,
+            **absent, "bos_token": self.bos, "eos_token": self.eos, **self.variables,
             "messages": messages, "add_generation_prompt": generate,
         }  # fmt: skip
         try:
