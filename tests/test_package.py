@@ -45,7 +45,6 @@ LATE = {
     ("hub.py", "huggingface_hub"): "huggingface_hub, which may be missing",
     ("model.py", "engines/llama/load.py"): "llama_cpp",
     ("model.py", "engines/llama/plan.py"): "llama_cpp",
-    ("formats/thinking.py", "formats/template.py"): "jinja2",
     ("terminal/editor.py", "click"): "click, which the library itself does without",
     ("terminal/menu.py", "prompt_toolkit.application"): "prompt_toolkit",
     ("terminal/menu.py", "prompt_toolkit.key_binding"): "prompt_toolkit",

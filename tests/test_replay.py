@@ -68,7 +68,7 @@ def test_the_first_different_token_is_told_with_both_logits(thread: Thread) -> N
     message = thread.messages[-1]
     made = message.made
     assert made is not None
-    other = (made.tokens[4] + 1) % thread.model.n_vocab
+    other = (made.tokens[4] + 1) % thread.model.tokenizer.n_vocab
     message.made = replace(made, tokens=(*made.tokens[:4], other, *made.tokens[5:]))
     done = thread.replay()
     found = done.difference
@@ -78,7 +78,8 @@ def test_the_first_different_token_is_told_with_both_logits(thread: Thread) -> N
     assert found.now is not None
     assert (found.then.token, found.now.token) == (other, made.tokens[4])
     prompt = thread._layout.tokens(thread.messages[:-1])
-    logits = thread.model.engine.rollback(0) or thread.model.engine.extend([*prompt, *made.tokens[:4]]).copy()
+    thread.model.engine.rollback(0)
+    logits = thread.model.engine.extend([*prompt, *made.tokens[:4]]).copy()
     chances = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum()
     assert found.now.logit == pytest.approx(float(logits[made.tokens[4]]), abs=0.05)
     assert found.now.probability == pytest.approx(float(chances[made.tokens[4]]), abs=0.01)

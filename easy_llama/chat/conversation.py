@@ -264,7 +264,7 @@ class Conversation:
         out = set(made.prompt.dropped)
         before = [m for i, m in enumerate(self.messages[:position]) if i not in out]
         tokens = self._layout.tokens([m for m in before if m["content"] or m["role"] != "system"])
-        if Prompt.of(tokens, made.prompt.dropped) != made.prompt:
+        if Prompt.of(tokens).sha256 != made.prompt.sha256:
             raise PromptError(
                 f"what stands before message {position} has changed since it was written "
                 f"({made.prompt.n_tokens} tokens then, {len(tokens)} now), so it can't be made again"

@@ -26,12 +26,14 @@ class Prompt:
     """What a reply continued: how many tokens, their SHA-256, and which messages were out of the context.
 
     ``dropped`` holds positions in the thread. The tokens themselves are written anew from the messages; the
-    hash tells whether they are the same.
+    hash tells whether they are the same. ``n_reused`` of them were evaluated before: which tokens go through
+    the model together decides on the last bits of the logits.
     """
 
     n_tokens: int
     sha256: str
     dropped: tuple[int, ...] = ()
+    n_reused: int = 0
 
     @classmethod
     def of(cls, tokens: Sequence[int], dropped: Sequence[int] = ()) -> Prompt:

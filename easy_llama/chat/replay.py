@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..decoding.backtracking import Strategy
-from ..engine import prefill
+from ..engine import common_prefix, prefill
 from ..generation.speaker import Speaker
 from ..terminal.escape import shortened
 from .message import Made
@@ -81,9 +81,14 @@ class Replay:
 def replay(
     speaker: Speaker, tokens: list[int], stops: Sequence[str | int], made: Made, strategy: Strategy | None
 ) -> Replay:
-    """Draw what ``made`` tells of again behind ``tokens``, and compare. ``made`` has a seed and a sampler."""
+    """Draw what ``made`` tells of again behind ``tokens``, and compare. ``made`` has a sampler and a prompt."""
     assert made.sampler is not None
-    kept = made.drawn
+    assert made.prompt is not None
+    kept, n_reused = made.drawn, min(made.prompt.n_reused, len(tokens) - 1)
+    if common_prefix(speaker.engine.tokens, tokens) >= n_reused:
+        speaker.engine.rollback(n_reused)
+    elif n_reused:
+        prefill(speaker.engine, tokens[:n_reused])
     # one that was stopped by hand says nothing about what would have come, one that ended must end again
     n_more = 1 if made.finish_reason == "stop" and not made.n_rest else 0
     settings = replace(made.sampler, seed=made.seed, max_len_tokens=max(1, len(kept) + n_more))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..decoding.backtracking import Strategy
@@ -131,7 +131,7 @@ class Reply:
             sampler,
             type(strategy).__name__ if strategy is not None else "",
             stats.finish_reason,
-            prompt,
+            replace(prompt, n_reused=stats.reused),
         )
 
     def _answer_begins(self, tokens: Sequence[int], piece: Callable[[int], bytes]) -> int | None:

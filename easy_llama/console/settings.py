@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 
@@ -15,6 +16,7 @@ from ..samplers.texts import text_of_value, value_from_text
 __all__ = ["changed_sampler", "field_of", "names", "shown"]
 
 _PRESETS = {n.lower(): n for n in samplers.__all__ if isinstance(getattr(samplers, n), SamplerSettings)}
+_ASSIGNMENT = re.compile(r"([^\s=]*)\s*=?\s*(.*)", re.DOTALL)  # temp 0.5, temp=0.5
 _FIELDS = [field.name for field in fields(SamplerSettings)]
 
 
@@ -43,7 +45,7 @@ def changed_sampler(settings: SamplerSettings, argument: str) -> SamplerSettings
     >>> changed_sampler(SamplerSettings(), "temp=0.5").temp
     0.5
     """
-    name, _, text = argument.replace("=", " ", 1).partition(" ")
+    name, text = _ASSIGNMENT.match(argument).groups()  # type: ignore[union-attr]  # it matches every text
     if name.lower() in _PRESETS:
         preset: SamplerSettings = getattr(samplers, _PRESETS[name.lower()])
         return preset
