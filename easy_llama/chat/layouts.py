@@ -195,7 +195,8 @@ def layout_of(
     from ..formats.derive import derive
     from ..formats.template import ChatTemplate
 
-    template = ChatTemplate(source, *model.tokenizer.markers())
+    tokenizer = model.tokenizer
+    template = ChatTemplate(source, *tokenizer.markers(), adds_bos=bool(tokenizer.encode("")))
     derived = derive(template)
     case = (model.name, source)
     if derived.system == "refused" and case not in _examined:

@@ -55,7 +55,7 @@ def derive(template: ChatTemplate) -> Derivation:
 
 
 class _Probe:
-    """Renders probes without the beginning-of-sequence text, which the tokenizer adds."""
+    """Renders probes, without the beginning-of-sequence text where the tokenizer adds it."""
 
     def __init__(self, template: ChatTemplate) -> None:
         self.render = template.body

@@ -76,7 +76,8 @@ def check(model: Checkable, format: Format | None) -> list[Finding]:
     compared: list[Finding] = []
     trained, advice = "", "give a format made for this model's family"
     if model.chat_template is not None:
-        template = ChatTemplate(model.chat_template, *model.tokenizer.markers())
+        markers, adds_bos = model.tokenizer.markers(), bool(model.tokenizer.encode(""))
+        template = ChatTemplate(model.chat_template, *markers, adds_bos=adds_bos)
         try:
             sample = _Sample(template)
             trained, advice = sample.theirs, sample.advice()

@@ -37,11 +37,12 @@ class TemplateRefusal(FormatError):
 class ChatTemplate:
     """A chat template with the texts of its beginning- and end-of-sequence tokens.
 
+    ``adds_bos``: the tokenizer puts the first of them in front of every text itself, so ``body`` leaves it out.
     Compiled at its first use, so that a broken one is no trouble to who does not need it.
     """
 
-    def __init__(self, source: str, bos: str = "", eos: str = "") -> None:
-        self.source, self.bos, self.eos = source, bos, eos
+    def __init__(self, source: str, bos: str = "", eos: str = "", *, adds_bos: bool = True) -> None:
+        self.source, self.bos, self.eos, self._adds_bos = source, bos, eos, adds_bos
 
     @cached_property
     def _template(self) -> Template:
@@ -65,12 +66,12 @@ class ChatTemplate:
         return _with_timeout(lambda: self._render(given, generate, limit))
 
     def body(self, messages: Sequence[tuple[str, str]], *, generate: bool = True) -> str:
-        """Do what ``render`` does, and leave the beginning-of-sequence text to the tokenizer."""
+        """Do what ``render`` does, and leave the beginning-of-sequence text to a tokenizer that adds it."""
         return self.without_bos(self.render(messages, generate=generate))
 
     def without_bos(self, text: str) -> str:
-        """Return ``text`` without the beginning-of-sequence text in front."""
-        return text.removeprefix(self.bos)
+        """Return ``text`` without the beginning-of-sequence text in front, where the tokenizer adds it."""
+        return text.removeprefix(self.bos) if self._adds_bos else text
 
     def _render(self, messages: list[dict[str, str]], generate: bool, limit: int) -> str:
         parts: list[str] = []

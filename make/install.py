@@ -1,0 +1,103 @@
+"""``python -m make.install BACKEND WHEELS``: llama-cpp-python for a backend, and easy_llama with it.
+
+llama.cpp is compiled without the parts that nothing here uses, and whole where that fails. The wheel stays in
+the folder WHEELS and suits every Python; where it holds a fitting one already, nothing is compiled.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+# build flags, and what ggml calls the backend
+BACKENDS = {
+    "cpu": ("", "CPU"),
+    "cuda": ("-DGGML_CUDA=on", "CUDA"),
+    "metal": ("-DGGML_METAL=on", "MTL"),
+    "vulkan": ("-DGGML_VULKAN=on", "Vulkan"),
+    "hip": ("-DGGML_HIP=on", "ROCm"),
+    "rocm": ("-DGGML_HIP=on", "ROCm"),
+    "blas": ("-DGGML_BLAS=on -DGGML_BLAS_VENDOR=OpenBLAS", "BLAS"),
+}
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+# pip's own cache knows no build flags: it would give out a wheel for another backend, and keep a lean one for
+# everybody else on this machine
+WHEEL = [*PIP, "wheel", "--no-cache-dir", "--prefer-binary", "--no-deps"]
+
+
+def requirement() -> str:
+    """Return what pyproject.toml asks for: ``llama-cpp-python>=...``."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r'"(llama-cpp-python[^"]*)"', text)
+    assert found, "pyproject.toml names no llama-cpp-python"
+    return found[1]
+
+
+def cmake_args(backend: str, lean: bool, own: str) -> str:
+    """Return CMAKE_ARGS: those of the backend, those that leave parts out, then the user's own, which win."""
+    include = (Path(__file__).parent / "lean.cmake").as_posix()
+    parts = [BACKENDS[backend][0]]
+    if lean:
+        parts += ["-DLLAVA_BUILD=OFF", shlex.quote(f"-DCMAKE_PROJECT_INCLUDE={include}")]
+    return " ".join(filter(None, [*parts, own]))
+
+
+def run(command: list[str], **env: str) -> bool:
+    """Run a command in the repository, return whether it succeeded."""
+    return subprocess.run(command, check=False, cwd=ROOT, env={**os.environ, **env}).returncode == 0
+
+
+def get_wheel(backend: str, wheels: str, lean: bool) -> bool:
+    """Put a wheel into ``wheels``: a ready one, or one that is compiled now."""
+    args = cmake_args(backend, lean, os.environ.get("CMAKE_ARGS", ""))
+    print(f"CMAKE_ARGS: {args or 'none'}", flush=True)
+    return run([*WHEEL, "--find-links", wheels, "-w", wheels, requirement()], CMAKE_ARGS=args)
+
+
+def install(wheels: str) -> bool:
+    """Install that wheel, also in place of another backend's, then easy_llama; return whether both work."""
+    from_here = ["--no-index", "--no-deps", "--force-reinstall", "--find-links", wheels]
+    return (
+        run([*PIP, "install", *from_here, requirement()])
+        and run([*PIP, "install", "--prefer-binary", "--find-links", wheels, "-e", "."])
+        and run([sys.executable, "-c", "import llama_cpp.llama_chat_format"])
+    )
+
+
+def has_backend(backend: str) -> bool:
+    """Return whether the installed library was built for the backend."""
+    code = "import sys; from easy_llama.engines.llama.devices import build; "
+    return run([sys.executable, "-c", f"{code}sys.exit({BACKENDS[backend][1]!r} not in build().backends)"])
+
+
+def main(backend: str, wheels: str) -> None:
+    """Get the wheel, install all, and say what is missing."""
+    print(
+        f"Getting llama-cpp-python for {backend}. Where no ready wheel is found, llama.cpp is compiled now:"
+    )
+    print(
+        "once, about 2 minutes on 2 cores without a GPU, more with one; the rest takes seconds ...",
+        flush=True,
+    )
+    Path(wheels).mkdir(parents=True, exist_ok=True)
+    if not (get_wheel(backend, wheels, lean=True) and install(wheels)):
+        print("\nThat failed. Compiling llama.cpp whole, which takes twice as long ...", flush=True)
+        for wheel in Path(wheels).glob("llama_cpp_python-*.whl"):
+            wheel.unlink()
+        if not (get_wheel(backend, wheels, lean=False) and install(wheels)):
+            sys.exit(f"llama-cpp-python can't be built or installed for {backend}: the reason stands above")
+    if not has_backend(backend):
+        sys.exit(
+            f"The llama-cpp-python that pip found was not built for {backend}. If PIP_FIND_LINKS or another "
+            f"index offers it, leave that out; remove {wheels} and try again."
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
