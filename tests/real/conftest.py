@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import easy_llama as ez
+from make.real_model import PLACE
 
 ROOT = Path(__file__).parent.parent.parent
 N_CTX = 1024
@@ -54,7 +55,7 @@ class Plain:
 def path() -> Path:
     """The file of the real model."""
     given = os.environ.get("EASY_LLAMA_REAL_MODEL")
-    file = ROOT / (given or ".venv/models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    file = ROOT / given if given else PLACE
     if given:
         assert file.is_file(), f"EASY_LLAMA_REAL_MODEL names {given}, and there is no such file"
     elif not file.is_file():
