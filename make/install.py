@@ -15,15 +15,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# build flags, and what ggml calls the backend
+# build flags, what ggml calls the backend, and what must be there to compile it
 BACKENDS = {
-    "cpu": ("", "CPU"),
-    "cuda": ("-DGGML_CUDA=on", "CUDA"),
-    "metal": ("-DGGML_METAL=on", "MTL"),
-    "vulkan": ("-DGGML_VULKAN=on", "Vulkan"),
-    "hip": ("-DGGML_HIP=on", "ROCm"),
-    "rocm": ("-DGGML_HIP=on", "ROCm"),
-    "blas": ("-DGGML_BLAS=on -DGGML_BLAS_VENDOR=OpenBLAS", "BLAS"),
+    "cpu": ("", "CPU", "a C++ compiler"),
+    "cuda": ("-DGGML_CUDA=on", "CUDA", "NVIDIA's CUDA toolkit"),
+    "metal": ("-DGGML_METAL=on", "MTL", "Apple's Xcode tools"),
+    "vulkan": ("-DGGML_VULKAN=on", "Vulkan", "the Vulkan SDK with glslc"),
+    "hip": ("-DGGML_HIP=on", "ROCm", "AMD's ROCm"),
+    "rocm": ("-DGGML_HIP=on", "ROCm", "AMD's ROCm"),
+    "blas": ("-DGGML_BLAS=on -DGGML_BLAS_VENDOR=OpenBLAS", "BLAS", "OpenBLAS and pkg-config"),
 }
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
 # pip's own cache knows no build flags: it would give out a wheel for another backend, and keep a lean one for
@@ -91,7 +91,10 @@ def main(backend: str, wheels: str) -> None:
         for wheel in Path(wheels).glob("llama_cpp_python-*.whl"):
             wheel.unlink()
         if not (get_wheel(backend, wheels, lean=False) and install(wheels)):
-            sys.exit(f"llama-cpp-python can't be built or installed for {backend}: the reason stands above")
+            sys.exit(
+                f"llama-cpp-python can't be built or installed for {backend}: the reason stands above. It takes "
+                f"{BACKENDS[backend][2]} to compile it."
+            )
     if not has_backend(backend):
         sys.exit(
             f"The llama-cpp-python that pip found was not built for {backend}. If PIP_FIND_LINKS or another "
