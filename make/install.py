@@ -92,8 +92,8 @@ def main(backend: str, wheels: str) -> None:
             wheel.unlink()
         if not (get_wheel(backend, wheels, lean=False) and install(wheels)):
             sys.exit(
-                f"llama-cpp-python can't be built or installed for {backend}: the reason stands above. It takes "
-                f"{BACKENDS[backend][2]} to compile it."
+                f"llama-cpp-python can't be built or installed for {backend}: the reason stands above. "
+                f"It needs {BACKENDS[backend][2]}."
             )
     if not has_backend(backend):
         sys.exit(
