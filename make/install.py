@@ -60,39 +60,55 @@ def get_wheel(backend: str, wheels: str, lean: bool) -> bool:
     return run([*WHEEL, "--find-links", wheels, "-w", wheels, requirement()], CMAKE_ARGS=args)
 
 
-def install(wheels: str) -> bool:
-    """Install that wheel, also in place of another backend's, then easy_llama; return whether both work."""
+def install(wheels: str) -> None:
+    """Install that wheel, also in place of another backend's, then easy_llama; exit where pip can't."""
     from_here = ["--no-index", "--no-deps", "--force-reinstall", "--find-links", wheels]
-    return (
+    if not (
         run([*PIP, "install", *from_here, requirement()])
         and run([*PIP, "install", "--prefer-binary", "--find-links", wheels, "-e", "."])
-        and run([sys.executable, "-c", "import llama_cpp.llama_chat_format"])
-    )
+    ):
+        sys.exit(f"pip can't install easy_llama: the reason stands above. What was compiled is in {wheels}.")
+
+
+def works() -> bool:
+    """Return whether the installed library can be imported."""
+    return run([sys.executable, "-c", "import llama_cpp.llama_chat_format"])
 
 
 def has_backend(backend: str) -> bool:
-    """Return whether the installed library was built for the backend."""
-    code = "import sys; from easy_llama.engines.llama.devices import build; "
-    return run([sys.executable, "-c", f"{code}sys.exit({BACKENDS[backend][1]!r} not in build().backends)"])
+    """Return whether the installed library was built for the backend, True where it doesn't tell."""
+    code = "import sys; from easy_llama.engines.llama.devices import build; found = build().backends; "
+    name = BACKENDS[backend][1]
+    return run([sys.executable, "-c", f"{code}sys.exit(bool(found) and {name!r} not in found)"])
+
+
+def get_and_install(backend: str, wheels: str, lean: bool) -> bool:
+    """Get a wheel and install it; return whether there is one that works. One made now that doesn't goes."""
+    folder = Path(wheels)
+    before = set(folder.glob("*.whl"))
+    if not get_wheel(backend, wheels, lean):
+        return False
+    install(wheels)
+    if works():
+        return True
+    for wheel in set(folder.glob("*.whl")) - before:
+        wheel.unlink()
+    return False
 
 
 def main(backend: str, wheels: str) -> None:
     """Get the wheel, install all, and say what is missing."""
     print(
-        f"Getting llama-cpp-python for {backend}. Where no ready wheel is found, llama.cpp is compiled now:"
-    )
-    print(
+        f"Getting llama-cpp-python for {backend}. Where no ready wheel is found, llama.cpp is compiled now:\n"
         "once, about 2 minutes on 2 cores without a GPU, more with one; the rest takes seconds ...",
         flush=True,
     )
     Path(wheels).mkdir(parents=True, exist_ok=True)
-    if not (get_wheel(backend, wheels, lean=True) and install(wheels)):
+    if not get_and_install(backend, wheels, lean=True):
         print("\nThat failed. Compiling llama.cpp whole, which takes twice as long ...", flush=True)
-        for wheel in Path(wheels).glob("llama_cpp_python-*.whl"):
-            wheel.unlink()
-        if not (get_wheel(backend, wheels, lean=False) and install(wheels)):
+        if not get_and_install(backend, wheels, lean=False):
             sys.exit(
-                f"llama-cpp-python can't be built or installed for {backend}: the reason stands above. "
+                f"llama-cpp-python can't be built for {backend}: the reason stands above. "
                 f"It needs {BACKENDS[backend][2]}."
             )
     if not has_backend(backend):

@@ -97,57 +97,88 @@ def test_the_version_is_that_of_the_project() -> None:
 class Commands:
     """Stands for ``install.run``: keeps the commands, and those with a word in ``failing`` fail."""
 
-    def __init__(self, *failing: str) -> None:
-        self.failing, self.seen = failing, list[tuple[str, str]]()
+    def __init__(self, wheels: Path, *failing: str) -> None:
+        self.wheels, self.failing, self.seen = wheels, failing, list[tuple[str, str]]()
 
     def __call__(self, command: list[str], **env: str) -> bool:
         line, args = " ".join(command), env.get("CMAKE_ARGS", "")
         self.seen.append((line, args))
-        return not any(word in f"{line} {args}" for word in self.failing)
+        if any(word in f"{line} {args}" for word in self.failing):
+            return False
+        if " wheel " in line:
+            (self.wheels / f"made{len(self.compiles())}.whl").touch()
+        return True
 
     def compiles(self) -> list[str]:
         """The CMAKE_ARGS of each ``pip wheel``."""
         return [args for line, args in self.seen if " wheel " in line]
 
+    def left(self) -> set[str]:
+        """The wheels that are there."""
+        return {wheel.name for wheel in self.wheels.iterdir()}
 
-def run_main(monkeypatch: pytest.MonkeyPatch, commands: Commands, wheels: Path, backend: str = "cpu") -> None:
-    monkeypatch.setattr(install, "run", commands)
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with somebody's wheel in it."""
     monkeypatch.delenv("CMAKE_ARGS", raising=False)
-    install.main(backend, str(wheels))
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    (folder / "mine.whl").touch()
+    return folder
 
 
-def test_it_compiles_once_without_what_is_not_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    commands = Commands()
-    run_main(monkeypatch, commands, tmp_path / "wheels")
+def test_it_compiles_once_without_what_is_not_needed(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = Commands(wheels)
+    monkeypatch.setattr(install, "run", commands)
+    install.main("cpu", str(wheels))
     assert [("LLAVA_BUILD=OFF" in args) for args in commands.compiles()] == [True]
     assert "--no-cache-dir" in commands.seen[0][0], "pip's cache knows no flags"
-    assert (tmp_path / "wheels").is_dir()
+    assert commands.left() == {"mine.whl", "made1.whl"}
 
 
-@pytest.mark.parametrize("failing", ["LLAVA_BUILD=OFF", "import llama_cpp.llama_chat_format"])
 def test_where_that_fails_it_compiles_all(
-    failing: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    wheels: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lean_wheel = tmp_path / "llama_cpp_python-1-py3-none-any.whl"
-    lean_wheel.touch()
-    commands = Commands(failing)
-    if "import" in failing:  # the whole one can't be imported either
-        with pytest.raises(SystemExit, match="can't be built or installed for cuda"):
-            run_main(monkeypatch, commands, tmp_path, "cuda")
-    else:
-        run_main(monkeypatch, commands, tmp_path, "cuda")
+    commands = Commands(wheels, "LLAVA_BUILD=OFF")
+    monkeypatch.setattr(install, "run", commands)
+    install.main("cuda", str(wheels))
     assert "Compiling llama.cpp whole" in capsys.readouterr().out
-    assert len(commands.compiles()) == 2
+    assert [("LLAVA_BUILD=OFF" in args) for args in commands.compiles()] == [True, False]
     assert commands.compiles()[1] == "-DGGML_CUDA=on"
-    assert not lean_wheel.exists(), "pip would take it again"
 
 
-def test_a_wheel_for_something_else_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="not built for vulkan"):
-        run_main(monkeypatch, Commands("'Vulkan' not in"), tmp_path, "vulkan")
+def test_a_wheel_that_can_not_be_imported_goes(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    works = iter([False, True])
+    commands = Commands(wheels)
+    monkeypatch.setattr(install, "run", commands)
+    monkeypatch.setattr(install, "works", lambda: next(works))
+    install.main("cpu", str(wheels))
+    assert len(commands.compiles()) == 2
+    assert commands.left() == {"mine.whl", "made2.whl"}
+
+
+@pytest.mark.parametrize(
+    ("failing", "message", "compiles"),
+    [
+        (" wheel ", "can't be built for vulkan.*needs the Vulkan SDK", 2),
+        (" install ", "pip can't install easy_llama.*What was compiled is in", 1),
+        ("'Vulkan' not in", "not built for vulkan", 1),
+    ],
+)
+def test_what_can_not_be_helped_is_said(
+    failing: str, message: str, compiles: int, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = Commands(wheels, failing)
+    monkeypatch.setattr(install, "run", commands)
+    with pytest.raises(SystemExit, match=message):
+        install.main("vulkan", str(wheels))
+    assert len(commands.compiles()) == compiles
+    assert ("made1.whl" in commands.left()) == (failing != " wheel "), "nothing is compiled in vain"
 
 
 def test_the_installed_library_has_the_backend_that_it_was_built_for() -> None:
+    assert install.works()
     assert install.has_backend("cpu")
 
 
