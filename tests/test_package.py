@@ -29,6 +29,7 @@ LATE = {
     ("chat/history.py", "platformdirs"): "platformdirs",
     ("chat/layouts.py", "formats/derive.py"): "jinja2",
     ("chat/layouts.py", "formats/template.py"): "jinja2",
+    ("cli/tools.py", "engines/llama/devices.py"): "llama_cpp",
     ("cli/tools.py", "engines/llama/gguf.py"): "llama_cpp, with the next one",
     ("cli/tools.py", "engines/llama/open.py"): "llama_cpp",
     ("console/loop.py", "rich.console"): "rich",
@@ -65,6 +66,7 @@ LATE = {
 
 # where another package's private parts are touched, and why there is no other way
 FOREIGN_PRIVATE = {
+    "engines/llama/devices.py": "the loaded ggml library, whose functions llama_cpp does not declare",
     "engines/llama/handles.py": "Llama has no public way to its C handles, nor to another context",
     "engines/llama/log.py": "llama-cpp-python's own logger, whose lines must go on",
     "engines/llama/rows.py": "the loaded library, of which a function is declared anew",

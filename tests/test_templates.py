@@ -198,3 +198,28 @@ def test_every_real_template_is_derived_rendered_or_refused_for_a_reason(
             print(f"  {row[0]:48} {row[1]:15} {row[2]:8} {row[3]}")
     assert {row[0] for row in table if row[1] == "derived"} == REGULAR
     assert len(table) == len(list(Path(SHARED / "templates").glob("*.jinja")))
+
+
+def test_a_beginning_of_sequence_that_the_tokenizer_does_not_add_is_kept(
+    model: ez.Model, tmp_path: Path
+) -> None:
+    """As in SmolLM2: the template begins with what the vocabulary calls BOS, and nobody else writes it."""
+    [start] = model.tokenize("<|im_start|>")[1:]
+    data = ez.model.BUNDLED_MODEL.read_bytes()
+    for key, kind, old, new in (
+        (b"tokenizer.ggml.bos_token_id", 4, (0).to_bytes(4, "little"), start.to_bytes(4, "little")),
+        (b"tokenizer.ggml.add_bos_token", 7, b"\1", b"\0"),
+    ):
+        found = key + kind.to_bytes(4, "little")
+        assert data.count(found + old) == 1
+        data = data.replace(found + old, found + new)
+    (tmp_path / "no_bos.gguf").write_bytes(data)
+    with ez.Model(tmp_path / "no_bos.gguf", n_threads=1) as other:
+        assert (other.tokenizer.markers()[0], other.tokenizer.encode("")) == ("<|im_start|>", [])
+        thread = ez.Thread(other, sampler=ez.samplers.GreedyDecoding)
+        assert "Paris" in thread.send("What is the capital of France?")
+        assert other.engine.tokens[0] == start
+        assert thread.as_string().startswith("<|im_start|>user\nWhat is")
+        assert thread.format is not None
+        assert formats.check(other, thread.format) == []
+        assert formats.check(other, formats.chatml) == []

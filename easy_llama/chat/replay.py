@@ -10,6 +10,7 @@ import numpy as np
 
 from ..decoding.backtracking import Strategy
 from ..engine import common_prefix, prefill
+from ..errors import PromptError
 from ..generation.speaker import Speaker
 from ..terminal.escape import shortened
 from .message import Made
@@ -81,9 +82,14 @@ class Replay:
 def replay(
     speaker: Speaker, tokens: list[int], stops: Sequence[str | int], made: Made, strategy: Strategy | None
 ) -> Replay:
-    """Draw what ``made`` tells of again behind ``tokens``, and compare. ``made`` has a sampler and a prompt."""
-    assert made.sampler is not None
-    assert made.prompt is not None
+    """Draw what ``made`` tells of again behind ``tokens``, and compare.
+
+    Raises PromptError where ``made`` lacks the sampler, the seed or the prompt.
+    """
+    if made.sampler is None or made.seed is None or made.prompt is None:
+        raise PromptError(
+            "it is not kept how this reply was made: its sampler, its seed or its prompt is missing"
+        )
     kept, n_reused = made.drawn, min(made.prompt.n_reused, len(tokens) - 1)
     if common_prefix(speaker.engine.tokens, tokens) >= n_reused:
         speaker.engine.rollback(n_reused)

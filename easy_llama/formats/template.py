@@ -45,9 +45,9 @@ class TemplateRefusal(FormatError):
 class ChatTemplate:
     """A chat template with the texts of its beginning- and end-of-sequence tokens.
 
-    ``adds_bos`` says that the tokenizer writes the beginning-of-sequence token itself. ``variables`` are given to the template beside the messages: ``tools``, ``documents``, ``functions``,
-    ``enable_thinking`` and whatever else it asks for. Compiled at its first use, so that a broken one is no
-    trouble to who does not need it.
+    ``adds_bos`` says that the tokenizer writes the beginning-of-sequence token itself. ``variables`` are given
+    to the template beside the messages: ``tools``, ``documents``, ``functions``, ``enable_thinking`` and
+    whatever else it asks for. Compiled at its first use, so that a broken one troubles only who needs it.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from io import IOBase
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -37,6 +38,7 @@ from ..samplers.explain import StepReport, explain_steps, first_draw
 from ..samplers.presets import DefaultSampling, SimpleSampling
 from ..samplers.settings import SamplerSettings, check_sampler
 from ..steps import likeliest, probabilities
+from ..terminal.escape import harmless
 from ..text.pieces import StopFinder, resolve_stops
 from .run import Chunk, Generation
 from .stats import Stats
@@ -184,14 +186,16 @@ class Speaker(ABC):
     ) -> str:
         """Print the text to ``file`` (standard output) as it is generated, then ``end``; return the text.
 
-        ``flush`` after each piece; at the end it is flushed in any case.
+        ``flush`` after each piece; at the end it is flushed in any case. On a terminal, what it could obey is
+        shown instead: a model's text is data.
         """
         out, pieces = sys.stdout if file is None else file, []
+        shown = harmless if isinstance(out, IOBase) and out.isatty() else str
         generation = self.generation(prompt, stops, sampler, strategy=strategy, decoder=decoder)
         try:
             for text in generation.pieces():
                 pieces.append(text)
-                out.write(text)
+                out.write(shown(text))
                 if flush:
                     out.flush()
         finally:
