@@ -81,6 +81,7 @@ def test_a_reply_is_divided(reply: str, thought: str, answer: str) -> None:
         ("\n\n</think>\n\nb", "", "b"),
         ("\na", "a", ""),
         ("\n<think>\na</think>b", "a", "b"),  # some models repeat what the prompt ends with
+        ("<think><think>a", "<think>a", ""),
         ("<thi", "<thi", ""),
         ("\n", "", ""),
         ("", "", ""),

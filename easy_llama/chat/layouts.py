@@ -215,7 +215,8 @@ def layout_of(
     from ..formats.derive import derive
     from ..formats.template import ChatTemplate
 
-    template = ChatTemplate.of(source, model.tokenizer)
+    adds_bos = bool(model.tokenizer.encode(""))
+    template = ChatTemplate(source, *model.tokenizer.markers(), adds_bos=adds_bos)
     derived = derive(template)
     case = (model.name, source)
     if derived.system == "refused" and case not in _examined:

@@ -76,7 +76,7 @@ def check(model: Checkable, format: Format | None) -> list[Finding]:
     compared: list[Finding] = []
     trained, advice = "", "give a format made for this model's family"
     if model.chat_template is not None:
-        template = ChatTemplate.of(model.chat_template, model.tokenizer)
+        template = ChatTemplate(model.chat_template, *model.tokenizer.markers())
         try:
             sample = _Sample(template)
             trained, advice = sample.theirs, sample.advice()

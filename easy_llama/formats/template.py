@@ -22,7 +22,6 @@ from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from ..engine import Tokenizer
 from ..errors import FormatError
 from .shape import ROLE_NAMES, Told, parts_of
 
@@ -115,11 +114,6 @@ class ChatTemplate:
         text = _with_timeout(lambda: self._render(given, generate, limit, {}))
         self._absent = {}
         return text
-
-    @classmethod
-    def of(cls, source: str, tokenizer: Tokenizer) -> ChatTemplate:
-        """Return a model's template with the markers of its ``tokenizer``."""
-        return cls(source, *tokenizer.markers(), adds_bos=bool(tokenizer.encode("")))
 
     def body(self, messages: Sequence[Told], *, generate: bool = True) -> str:
         """Do what ``render`` does, and leave the beginning-of-sequence text to the tokenizer."""

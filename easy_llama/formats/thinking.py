@@ -168,9 +168,9 @@ class Splitter:
     def finish(self) -> list[Part]:
         """Return what was held back: the reply has ended, so it's no marker."""
         held, self._held = self._held, ""
-        thought = self._state == self._inside
-        silent = self._state in (self._opened, self._closed) and not held.strip()
-        return [] if silent or not held else [(thought or self._state == self._opened, held)]
+        if not held or (held.isspace() and self._state not in (self._begin, self._inside)):
+            return []
+        return [(self._state in (self._opened, self._entered, self._inside), held)]
 
     # each state looks at what is held, takes what it can, and says which state is next
 
@@ -178,18 +178,21 @@ class Splitter:
         found = self._marker_in_front(self._markers.start, self._markers.answer)
         if found is None:
             return None
-        self._state = self._answer if not found else self._closed
-        if found == self._markers.start:
-            self._state = self._opened
-        return self._state() if self._state == self._answer else None
-
-    def _opened(self) -> Part | None:
-        """White space, and the start marker once more where a model repeats the prompt's."""
-        if self._marker_in_front(self._markers.start) is not None:
-            self._drop(len(self._held) - len(self._held.lstrip()))
-            if self._held:
-                self._state = self._inside
+        if not found:
+            self._state = self._answer
+            return self._answer()
+        self._state = self._entered if found == self._markers.start else self._closed
         return None
+
+    def _opened(self) -> None:
+        """The prompt has written the start marker; some models repeat it."""
+        if self._marker_in_front(self._markers.start) is not None:
+            self._state = self._entered
+
+    def _entered(self) -> None:
+        self._drop(len(self._held) - len(self._held.lstrip()))
+        if self._held:
+            self._state = self._inside
 
     def _inside(self) -> Part:
         end = self._markers.end
