@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from ..caller import helpful
 from ..decoding.backtracking import Strategy
 from ..decoding.selection import room_for
 from ..engine import ChatProvider
@@ -21,6 +22,7 @@ from ..generation.providers import EngineProvider
 from ..generation.run import Generation
 from ..generation.speaker import Speaker
 from ..generation.stats import Stats
+from ..samplers.fields import FIELDS
 from ..samplers.presets import DefaultSampling
 from ..samplers.settings import SamplerSettings
 from .encoder import MessageEncoder
@@ -49,6 +51,7 @@ class Turn:
 class Conversation:
     """A conversation with ``model``; ``ez.Thread`` explains the arguments and adds the console."""
 
+    @helpful(sampler=FIELDS)
     def __init__(
         self,
         model: ChatProvider,

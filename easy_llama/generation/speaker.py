@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
+from ..caller import helpful
 from ..checks import check_callable, check_integer
 from ..decoding.backtracking import Strategy
 from ..decoding.qalign import Alignment, QAlign
@@ -34,6 +35,7 @@ from ..engine import (
 from ..errors import ExceededContextLengthException, PromptError, SettingsError
 from ..prompt import prompt_tokens
 from ..samplers.explain import StepReport, explain_steps, first_draw
+from ..samplers.fields import FIELDS
 from ..samplers.presets import DefaultSampling, SimpleSampling
 from ..samplers.settings import SamplerSettings
 from ..steps import likeliest, probabilities
@@ -104,34 +106,40 @@ class Speaker(ABC):
 
     # --- tokens ----------------------------------------------------------------------------------------
 
+    @helpful()
     def tokenize(self, text: str) -> list[int]:
         """Return the token ids of ``text``, with BOS where the model wants one; markup becomes tokens."""
         return self.encode(text)
 
+    @helpful()
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Return the text of ``tokens``; control tokens add none, bytes that are not UTF-8 become U+FFFD."""
         return self.tokenizer.decode(tokens).decode("utf-8", "replace")
 
+    @helpful()
     def get_length(self, text: str) -> int:
         """Return the length of ``text`` in tokens, including BOS."""
         return len(self.tokenize(text))
 
+    @helpful()
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Return the token ids of ``text``; with ``add_special_tokens`` BOS is added and markup is read."""
         if not isinstance(text, str):
             raise PromptError(f"text must be a str; got {type(text).__name__}")
         return self.tokenizer.encode(text, bos=add_special_tokens, special=add_special_tokens)
 
+    @helpful()
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of ``tokens``; another name for ``detokenize``."""
         return self.detokenize(tokens)
 
     # --- generating ------------------------------------------------------------------------------------
 
+    @helpful(sampler=FIELDS)
     def generate(
         self,
         prompt: Prompt,
-        stops: Stops = (),
+        stops: Stops | None = None,
         sampler: SamplerSettings = DefaultSampling,
         *,
         strategy: Strategy | None = None,
@@ -140,7 +148,8 @@ class Speaker(ABC):
         """Return the text that follows ``prompt``, without the stop that ended it.
 
         - ``prompt``: text or token ids
-        - ``stops``: texts and token ids that end the generation; the model's own end tokens always do
+        - ``stops``: a list of texts and token ids that end the generation; None is none (``[]``). The model's
+          own end tokens always do
         - ``sampler``: how tokens are chosen
         - ``strategy``: what may take tokens back again, such as ``ez.AntiSlopStrategy(model, [...])``
         - ``decoder``: a function ``(engine, prompt, end tokens, limit) -> tokens`` that chooses them instead,
@@ -153,10 +162,11 @@ class Speaker(ABC):
         generation = self.generation(prompt, stops, sampler, strategy=strategy, decoder=decoder)
         return "".join(generation.pieces())
 
+    @helpful(sampler=FIELDS)
     def stream(
         self,
         prompt: Prompt,
-        stops: Stops = (),
+        stops: Stops | None = None,
         sampler: SamplerSettings = DefaultSampling,
         *,
         strategy: Strategy | None = None,
@@ -170,10 +180,11 @@ class Speaker(ABC):
         """
         return self.generation(prompt, stops, sampler, strategy=strategy, decoder=decoder).chunks()
 
+    @helpful(sampler=FIELDS)
     def stream_print(
         self,
         prompt: Prompt,
-        stops: Stops = (),
+        stops: Stops | None = None,
         sampler: SamplerSettings = DefaultSampling,
         end: str = "\n",
         file: Writable | None = None,
@@ -199,10 +210,11 @@ class Speaker(ABC):
             out.flush()
         return "".join(pieces)
 
+    @helpful(sampler=FIELDS)
     def generation(
         self,
         prompt: Prompt,
-        stops: Stops = (),
+        stops: Stops | None = None,
         sampler: SamplerSettings = DefaultSampling,
         *,
         strategy: Strategy | None = None,
@@ -210,7 +222,7 @@ class Speaker(ABC):
     ) -> Generation:
         """Return the generation that the three methods above read: its pieces, its tokens, its statistics."""
         tokens, limit = self._prompt_and_limit(prompt, sampler)
-        end_tokens, texts = resolve_stops(self.tokenizer, stops)
+        end_tokens, texts = _stops_of(self.tokenizer, stops)
         seed = sampler.real_seed()
         if decoder is None:
             decoder = decoder_for(sampler, seed, self.tokenizer, strategy, texts)
@@ -242,6 +254,7 @@ class Speaker(ABC):
 
     # --- searching -------------------------------------------------------------------------------------
 
+    @helpful(sampler=FIELDS)
     def beams(
         self,
         prompt: Prompt,
@@ -271,6 +284,7 @@ class Speaker(ABC):
             found = search.search(engine, tokens, end_tokens, limit)
         return [Beam(self.detokenize(one.tokens), one.tokens, one.score, one.logprob) for one in found]
 
+    @helpful(sampler=FIELDS)
     def align(
         self,
         prompt: Prompt,
@@ -300,10 +314,12 @@ class Speaker(ABC):
 
     # --- looking inside --------------------------------------------------------------------------------
 
+    @helpful()
     def ingest(self, text: Prompt) -> None:
         """Evaluate ``text`` now, so that generations that begin with it start at once."""
         self._after(prompt_tokens(self, text), lambda logits: None)
 
+    @helpful()
     def candidates(self, prompt: Prompt, k: int) -> list[tuple[str, np.floating[Any]]]:
         """Return the ``k`` most likely next tokens with their probabilities, the likeliest first.
 
@@ -314,6 +330,7 @@ class Speaker(ABC):
         chances = self._after(prompt_tokens(self, prompt), probabilities)
         return [(self.tokenizer.raw_text(token), chances[token]) for token in likeliest(chances, k).tolist()]
 
+    @helpful()
     def print_candidates(self, prompt: Prompt, k: int, file: Writable | None = None) -> None:
         """Print ``candidates`` to ``file`` (standard output), a line each."""
         out = sys.stdout if file is None else file
@@ -321,6 +338,7 @@ class Speaker(ABC):
             out.write(f"token {token!r} has probability {float(chance)}\n")
         out.flush()
 
+    @helpful(sampler=FIELDS)
     def explain(self, prompt: Prompt, sampler: SamplerSettings = DefaultSampling) -> list[StepReport]:
         """Return what each step of ``sampler`` does to the distribution of the next token.
 
@@ -358,6 +376,20 @@ class Speaker(ABC):
                 self.stats = Stats(evaluated=evaluated, reused=reused, prompt_seconds=seconds)
 
 
+def _stops_of(tokenizer: Tokenizer, stops: object) -> tuple[frozenset[int], list[str]]:
+    if isinstance(stops, SamplerSettings):
+        raise PromptError(
+            f"stops must be a list of texts and token ids; got the sampler {stops!r:.200}: "
+            f"write sampler={stops!r:.80}"
+        )
+    return resolve_stops(tokenizer, [] if stops is None else cast("Stops", stops))
+
+
 def _check_sampler(sampler: object) -> None:
-    if not isinstance(sampler, SamplerSettings):
-        raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}")
+    if isinstance(sampler, SamplerSettings):
+        return
+    if isinstance(sampler, Mapping):
+        advice = "; write sampler=ez.SamplerSettings(**those)"
+    else:
+        advice = "; write strategy= for a strategy" if isinstance(sampler, Strategy) else ""
+    raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}{advice}")

@@ -9,7 +9,7 @@ the table in ``engines/llama/samplers.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from .. import steps
@@ -68,7 +68,7 @@ def _count(default: int | None, low: int, high: int, *texts: str, off: str = "")
     return _row(default, kinds.Number(low, high, off, whole=True), *texts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SamplerFields:
     """The fields: default, range, help, usual values, source. Values are checked when an object is made."""
 
@@ -102,6 +102,7 @@ class SamplerFields:
         40, -1, _MAX_LENGTH, "Keep the k likeliest tokens; below 1 is off.", "20 to 100",
         "https://arxiv.org/abs/1805.04833", off=_OFF,
     )  # fmt: skip
+    _: KW_ONLY  # the eight above have the order of easy-llama's documents
     seed: int | None = _count(
         None, 0, MAX_SEED, "Seed of the draws; without one it is drawn, and model.stats.seed tells it.",
         off="to draw one",
@@ -201,6 +202,11 @@ class SamplerFields:
                 f"num_beams={self.num_beams} (beam search) and penalty_alpha={self.penalty_alpha!r} "
                 "(contrastive search) exclude each other; give num_beams=1 or penalty_alpha=None"
             )
+
+    def changed(self) -> dict[str, Any]:
+        """Return the fields that are not at their defaults, with their values."""
+        values = {one.name: (getattr(self, one.name), one.default) for one in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
 
     # --- what is on ------------------------------------------------------------------------------------
 

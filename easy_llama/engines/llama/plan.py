@@ -6,15 +6,15 @@ Pure functions of the header, the options and the free memory; every surprise is
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import llama_cpp
 import psutil
 
+from ...caller import warn
 from ...checks import check_integer, check_number, check_optional_integer
-from ...errors import EasyLlamaWarning, SettingsError
+from ...errors import SettingsError
 from .gguf import GGUFHeader
 from .open import F16, Q8_0, ContextPlan, head_size, kv_cache_bytes
 
@@ -118,11 +118,9 @@ def _rope_base(header: GGUFHeader, options: LoadOptions, n_ctx: int, native: int
             "model was trained with, for example rope_freq_base=10000.0"
         )
     scaled = scaled_rope_base(base, ratio)
-    warnings.warn(
+    warn(
         f"context_length={n_ctx} is {ratio:.3g} times the native {native} of {header.path.name}; the RoPE "
-        f"base is raised from {base:g} to {scaled:g}, and quality falls: {_LOSS}",
-        EasyLlamaWarning,
-        stacklevel=6,
+        f"base is raised from {base:g} to {scaled:g}, and quality falls: {_LOSS}"
     )
     return scaled
 
@@ -145,11 +143,9 @@ def _check_gpu(options: LoadOptions) -> bool:
         return False
     if llama_cpp.llama_supports_gpu_offload():
         return True
-    warnings.warn(
+    warn(
         f"n_gpu_layers={options.n_gpu_layers} has no effect: this build of llama-cpp-python has no GPU "
-        f"support; {_GPU_ADVICE}",
-        EasyLlamaWarning,
-        stacklevel=6,
+        f"support; {_GPU_ADVICE}"
     )
     return False
 
@@ -169,5 +165,5 @@ def _fit(header: GGUFHeader, options: LoadOptions, n_ctx: int, free: int, types:
         raise SettingsError(
             f"{problem}; context_length={max(fits, 256)} or quantize_kv_cache=True needs less"
         )
-    warnings.warn(f"{problem}; context_length is {fits} instead", EasyLlamaWarning, stacklevel=6)
+    warn(f"{problem}; context_length is {fits} instead")
     return fits
