@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .caller import helpful
-from .errors import ExceededContextLengthException, ModelFileError, ModelUnloadedException
+from .errors import ExceededContextLengthException, ModelFileError, ModelUnloadedException, SettingsError
 from .generation.speaker import Beam, Speaker
 from .generation.stats import Stats
 
@@ -217,10 +217,14 @@ class Model(Speaker):
 
 
 def _path_of(model_path: Any) -> Path:
-    """Return the path to load from; ModelFileError for what can't be one."""
+    """Return the path to load from; SettingsError and ModelFileError for what can't be one."""
+    if model_path is not None and not isinstance(model_path, (str, os.PathLike)):
+        raise SettingsError(
+            f"model_path must be a str or a Path, or None for the bundled model; got {model_path!r:.80}"
+        )
     try:
         return Path(BUNDLED_MODEL if model_path is None else model_path).expanduser()
-    except (TypeError, RuntimeError) as error:  # no path at all, or the home of an unknown user
+    except (TypeError, RuntimeError) as error:  # a path of bytes, or the home of an unknown user
         raise ModelFileError(
             f"model_path must be the path of a GGUF file; got {model_path!r} ({error})"
         ) from None

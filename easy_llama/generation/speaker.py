@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -39,14 +40,14 @@ from ..samplers.fields import FIELDS
 from ..samplers.presets import DefaultSampling, SimpleSampling
 from ..samplers.settings import SamplerSettings
 from ..steps import likeliest, probabilities
-from ..text.pieces import StopFinder, resolve_stops
+from ..text.pieces import StopFinder, added_space, text_after
+from .given import Stops, check_sampler, stops_of
 from .run import Chunk, Generation
 from .stats import Stats
 
-__all__ = ["Beam", "Prompt", "Speaker", "Stops", "Writable"]
+__all__ = ["Beam", "Probability", "Prompt", "Speaker", "Stops", "Writable"]
 
 Prompt: TypeAlias = "str | Sequence[int]"
-Stops: TypeAlias = "Sequence[str | int]"
 
 T = TypeVar("T")
 
@@ -74,6 +75,15 @@ class Beam(NamedTuple):
     tokens: tuple[int, ...]
     score: float
     logprob: float
+
+
+class Probability(np.float64):
+    """A float, also to numpy, that shows as a bare number, with the digits that float32 has."""
+
+    def __repr__(self) -> str:
+        return str(np.float32(self))
+
+    __str__ = __repr__
 
 
 class Speaker(ABC):
@@ -113,7 +123,11 @@ class Speaker(ABC):
 
     @helpful()
     def detokenize(self, tokens: Sequence[int]) -> str:
-        """Return the text of ``tokens``; control tokens add none, bytes that are not UTF-8 become U+FFFD."""
+        """Return the text of ``tokens``; control tokens add none, bytes that are not UTF-8 become U+FFFD.
+
+        ``detokenize(tokenize(text))`` is ``text`` again. A space that the vocabulary adds goes only after the
+        beginning-of-sequence token, so pieces of a text keep theirs.
+        """
         return self.tokenizer.decode(tokens).decode("utf-8", "replace")
 
     @helpful()
@@ -222,7 +236,7 @@ class Speaker(ABC):
     ) -> Generation:
         """Return the generation that the three methods above read: its pieces, its tokens, its statistics."""
         tokens, limit = self._prompt_and_limit(prompt, sampler)
-        end_tokens, texts = _stops_of(self.tokenizer, stops)
+        end_tokens, texts = stops_of(self.tokenizer, stops)
         seed = sampler.real_seed()
         if decoder is None:
             decoder = decoder_for(sampler, seed, self.tokenizer, strategy, texts)
@@ -238,11 +252,12 @@ class Speaker(ABC):
             StopFinder(texts) if texts else None,
             seed,
             self._note,
+            added_space(self.tokenizer, tokens),
         )
 
     def _prompt_and_limit(self, prompt: Prompt, sampler: SamplerSettings) -> tuple[list[int], int]:
         """Return the prompt's tokens and how many may follow."""
-        _check_sampler(sampler)
+        check_sampler(sampler)
         tokens, n_ctx = prompt_tokens(self, prompt), self.engine.n_ctx
         room = room_for(sampler, n_ctx, len(tokens))
         if room < 1:
@@ -271,7 +286,7 @@ class Speaker(ABC):
         by default. Of ``sampler`` the logit bias, the penalties and ``max_len_tokens`` count. The beams share
         the context, which holds once what they have in common; where it is full the search ends.
         """
-        _check_sampler(sampler)
+        check_sampler(sampler)
         settings = replace(
             sampler, num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping
         )
@@ -282,7 +297,8 @@ class Speaker(ABC):
         engine, end_tokens = self.engine, self.tokenizer.end_tokens
         with self._counted(tokens):
             found = search.search(engine, tokens, end_tokens, limit)
-        return [Beam(self.detokenize(one.tokens), one.tokens, one.score, one.logprob) for one in found]
+        text = partial(text_after, self.tokenizer, tokens)
+        return [Beam(text(one.tokens), one.tokens, one.score, one.logprob) for one in found]
 
     @helpful(sampler=FIELDS)
     def align(
@@ -308,7 +324,8 @@ class Speaker(ABC):
         """
         tokens, limit = self._prompt_and_limit(prompt, sampler)
         chosen = replace(sampler, seed=seed).real_seed()
-        chain = QAlign(reward, self.detokenize, steps, beta, chosen, sampler, self.tokenizer)
+        text = partial(text_after, self.tokenizer, tokens)
+        chain = QAlign(reward, text, steps, beta, chosen, sampler, self.tokenizer)
         with self._counted(tokens):
             return chain.align(self.engine, tokens, self.tokenizer.end_tokens, limit)
 
@@ -324,11 +341,12 @@ class Speaker(ABC):
         """Return the ``k`` most likely next tokens with their probabilities, the likeliest first.
 
         Tokens are raw vocabulary text (``'Ġmeow'``, ``'▁me'``); probabilities are the model's own, over the
-        whole vocabulary, before any sampler setting.
+        whole vocabulary, before any sampler setting. They are numbers of Python and of numpy at once.
         """
         check_integer("k", k, 1, self.engine.n_vocab)
         chances = self._after(prompt_tokens(self, prompt), probabilities)
-        return [(self.tokenizer.raw_text(token), chances[token]) for token in likeliest(chances, k).tolist()]
+        best, text_of = likeliest(chances, k).tolist(), self.tokenizer.raw_text
+        return [(text_of(token), Probability(chances[token])) for token in best]
 
     @helpful()
     def print_candidates(self, prompt: Prompt, k: int, file: Writable | None = None) -> None:
@@ -345,7 +363,7 @@ class Speaker(ABC):
         The first report is the model's own distribution, the last one what is drawn from; for mirostat and
         adaptive-p as at the beginning of a text. NoTokenLeft where a step removes every token.
         """
-        _check_sampler(sampler)
+        check_sampler(sampler)
         tokens, named = prompt_tokens(self, prompt), sampler.named_steps(self.tokenizer)
         if sampler.is_constrained:
             engine = self.engine
@@ -374,22 +392,3 @@ class Speaker(ABC):
             finally:
                 evaluated, seconds = n_evaluated(engine) - before, perf_counter() - start
                 self.stats = Stats(evaluated=evaluated, reused=reused, prompt_seconds=seconds)
-
-
-def _stops_of(tokenizer: Tokenizer, stops: object) -> tuple[frozenset[int], list[str]]:
-    if isinstance(stops, SamplerSettings):
-        raise PromptError(
-            f"stops must be a list of texts and token ids; got the sampler {stops!r:.200}: "
-            f"write sampler={stops!r:.80}"
-        )
-    return resolve_stops(tokenizer, [] if stops is None else cast("Stops", stops))
-
-
-def _check_sampler(sampler: object) -> None:
-    if isinstance(sampler, SamplerSettings):
-        return
-    if isinstance(sampler, Mapping):
-        advice = "; write sampler=ez.SamplerSettings(**those)"
-    else:
-        advice = "; write strategy= for a strategy" if isinstance(sampler, Strategy) else ""
-    raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}{advice}")

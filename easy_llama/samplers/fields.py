@@ -20,7 +20,6 @@ from . import kinds
 __all__ = [
     "FIELDS",
     "MAX_SEED",
-    "MAX_TEMP",
     "STEPS",
     "FieldRow",
     "LogitBias",
@@ -32,7 +31,6 @@ __all__ = [
 ]
 
 MAX_SEED = 0xFFFFFFFE  # llama.cpp reads 0xFFFFFFFF as "draw one"
-MAX_TEMP = 3.0e38
 _MAX_LENGTH = 1_000_000_000
 _MAX_LAST_N = 1 << 24
 _OFF = "to switch it off"  # what None does to most fields
@@ -77,7 +75,7 @@ class SamplerFields:
         "Longest generation in tokens; below 1 is unlimited, to the end of the context.",
     )  # fmt: skip
     temp: float | None = _row(
-        0.8, kinds.Number(0, MAX_TEMP, near_zero=steps.MIN_TEMP),
+        0.8, kinds.Number(0, steps.MAX_TEMP, near_zero=steps.MIN_TEMP),
         "Temperature; 0 always takes the likeliest token.", "0.2 to 1.5",
     )  # fmt: skip
     top_p: float | None = _number(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .fields import MAX_TEMP
+from ..steps import MAX_TEMP
 from .settings import preset
 
 __all__ = [

@@ -13,7 +13,7 @@ import llama_cpp
 import psutil
 
 from ...caller import warn
-from ...checks import check_integer, check_number, check_optional_integer
+from ...checks import check_flag, check_integer, check_number, check_optional_integer
 from ...errors import SettingsError
 from .gguf import GGUFHeader
 from .open import F16, Q8_0, ContextPlan, head_size, kv_cache_bytes
@@ -54,8 +54,14 @@ class LoadOptions:
             "n_gpu_layers": check_integer("n_gpu_layers", self.n_gpu_layers, -1, 100_000),
             "n_threads": check_optional_integer("n_threads", self.n_threads, 1, most_threads),
         }
-        for name, number in checked.items():  # numpy's integers become Python's
-            object.__setattr__(self, name, number)
+        checked |= {
+            "offload_kqv": check_flag("offload_kqv", self.offload_kqv),
+            "flash_attn": check_flag("flash_attn", self.flash_attn),
+            "quantize_kv_cache": check_flag("quantize_kv_cache", self.quantize_kv_cache),
+            "verbose": check_flag("verbose", self.verbose),
+        }
+        for name, value in checked.items():  # numpy's become Python's
+            object.__setattr__(self, name, value)
         if self.rope_freq_base is not None:
             check_number("rope_freq_base", self.rope_freq_base, 1, 1e15, also=", or None")
 

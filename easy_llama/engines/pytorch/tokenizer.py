@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, cast
 
-from ...checks import check_token
+from ...checks import check_token, token_ids
 from ...engine import Tokenizer
 from ...text.pieces import PieceCache, without_doubled
 
@@ -122,8 +122,24 @@ class TransformersTokenizer(Tokenizer):
         return str(self._hf.convert_ids_to_tokens(token) or "") if known else ""
 
     def decode(self, tokens: Sequence[int]) -> bytes:
-        """Return the bytes of ``tokens``; control tokens add none."""
-        return b"".join(self.piece(check_token(token, self.n_vocab)) for token in tokens)
+        """Return the bytes of ``tokens``; control tokens add none.
+
+        Where they begin a sequence, with what ``encode`` puts first, the space that it adds goes.
+        """
+        ids = token_ids(tokens, self.n_vocab)
+        data, start = b"".join(map(self.piece, ids)), self._prefix
+        begins = start != [] and ids[: len(start)] == start
+        return data.removeprefix(b" ") if begins and self.adds_space else data
+
+    @cached_property
+    def adds_space(self) -> bool:
+        """Whether ``encode`` puts a space before a text that is no part of it."""
+        return b"".join(map(self.piece, self._encode("a", add_special_tokens=False))) == b" a"
+
+    def first_tokens(self) -> list[int]:
+        """Return what the tokenizer puts before every text, or else its beginning-of-sequence token."""
+        bos = self._hf.bos_token_id
+        return list(self._prefix) or ([] if bos is None else [bos])
 
     def is_control(self, token: int) -> bool:
         """Whether ``token`` is markup that adds no text."""
