@@ -198,7 +198,7 @@ def test_a_bias_outside_the_vocabulary_is_named() -> None:
         (lambda: steps.xtc(0.5, -0.1, lambda position: 0.0), "threshold of xtc"),
         (lambda: steps.xtc(0.5, 0.1, 0.3), "coin of xtc must be a function"),  # type: ignore[arg-type]
         (lambda: steps.temperature(-0.5), "temp of temperature"),
-        (lambda: steps.temperature(1e-9), "0 .greedy. or at least"),
+        (lambda: steps.temperature(1e-9), "0, which is greedy, or at least"),
         (lambda: steps.temperature(math.inf), "temp of temperature"),
         (lambda: steps.dynamic_temperature(1.0, -1.0), "spread of dynamic_temperature"),
         (lambda: steps.dynamic_temperature(1.0, 0.5, -1.0), "exponent of dynamic_temperature"),

@@ -48,8 +48,10 @@ def test_every_piece_is_whole_and_text_comes_back(vocabulary: tuple[Path, LlamaT
 
 
 TEXTS = [
-    "", "a", " a", "  a", "a ", " ", "   ", "\n", "\n\n a\n", "\t\tx", "Hello, world! 123", "one\ntwo\n\nthree",
-    "日本語のテキスト", " 日本語", "👩‍👩‍👧 emoji 🦙", "é ☃ naïve", "e\u0301", "<b>bold</b>", "a <i>b</i>", "{'a': [1.5, null]}",
+    "", "a", " a", "  a", "a ", " ", "   ", "\n", "\n\n a\n", "\t\tx", "Hello, world! 123",
+    "one\ntwo\n\nthree", "日本語のテキスト", " 日本語", "👩‍👩‍👧 emoji 🦙", "é ☃ naïve", "e\u0301",
+    "<b>bold</b>", "a <i>b</i>",
+    "{'a': [1.5, null]}",
     "\u2581under", "\u200b", "x" * 300, "مرحبا بالعالم", "\u00a0nbsp",
 ]  # fmt: skip
 

@@ -32,6 +32,7 @@ from ..engine import (
     n_evaluated,
     prefill,
     reserved,
+    room_for_forks,
 )
 from ..errors import ExceededContextLengthException, PromptError, SettingsError
 from ..prompt import prompt_tokens
@@ -259,7 +260,7 @@ class Speaker(ABC):
         """Return the prompt's tokens and how many may follow."""
         check_sampler(sampler)
         tokens, n_ctx = prompt_tokens(self, prompt), self.engine.n_ctx
-        room = room_for(sampler, n_ctx, len(tokens))
+        room = room_for(sampler, n_ctx, len(tokens), room_for_forks(self.engine))
         if room < 1:
             raise ExceededContextLengthException(len(tokens), n_ctx, n_ctx - len(tokens) - room + 1)
         return tokens, sampler.limit(room)

@@ -59,11 +59,11 @@ class Method:
         settings, alpha = self.settings, self.settings.penalty_alpha
         if alpha is not None and not isinstance(engine, HiddenEngine):
             return f"{type(engine).__name__} tells no hidden states, which contrastive search needs"
-        needed = settings.num_beams if alpha is None else settings.top_k or 0
+        needed = settings.num_beams if alpha is None else 1
         free = room_for_forks(engine)
         if self.searches and free < needed:
             return f"it needs {needed} forks, and the engine has room for {free}"
-        if room_for(settings, engine.n_ctx, n_prompt) < 1:
+        if room_for(settings, engine.n_ctx, n_prompt, free) < 1:
             return f"the context of {engine.n_ctx} tokens has no room for its candidates"
         return ""
 
