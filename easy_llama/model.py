@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from .errors import ExceededContextLengthException, ModelFileError, ModelUnloadedException
+from .caller import helpful
+from .errors import ExceededContextLengthException, ModelFileError, ModelUnloadedException, SettingsError
 from .generation.speaker import Beam, Speaker
 from .generation.stats import Stats
 
@@ -75,6 +76,7 @@ class Model(Speaker):
     SettingsError. Leaving a ``with`` block unloads the model.
     """
 
+    @helpful()
     def __init__(
         self,
         model_path: str | os.PathLike[str] | None = None,
@@ -118,7 +120,7 @@ class Model(Speaker):
         self._loaded, self.facts = loaded, loaded.facts
 
     def _load(self) -> LoadedModel:
-        """Open the file; its warnings point at who called the method that calls this."""
+        """Open the file and return what was loaded."""
         from .engines.llama.load import load_model
 
         return load_model(self._path, self._options)
@@ -220,10 +222,14 @@ class Model(Speaker):
 
 
 def _path_of(model_path: Any) -> Path:
-    """Return the path to load from; ModelFileError for what can't be one."""
+    """Return the path to load from; SettingsError and ModelFileError for what can't be one."""
+    if model_path is not None and not isinstance(model_path, (str, os.PathLike)):
+        raise SettingsError(
+            f"model_path must be a str or a Path, or None for the bundled model; got {model_path!r:.80}"
+        )
     try:
         return Path(BUNDLED_MODEL if model_path is None else model_path).expanduser()
-    except (TypeError, RuntimeError) as error:  # no path at all, or the home of an unknown user
+    except (TypeError, RuntimeError) as error:  # a path of bytes, or the home of an unknown user
         raise ModelFileError(
             f"model_path must be the path of a GGUF file; got {model_path!r} ({error})"
         ) from None
