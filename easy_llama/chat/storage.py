@@ -16,6 +16,7 @@ from .message import Message, as_message
 
 __all__ = [
     "Stored",
+    "json_text",
     "message_from_dict",
     "message_to_dict",
     "read_json",
@@ -106,14 +107,18 @@ def sampler_from_dict(data: Mapping[str, Any]) -> SamplerSettings:
     return SamplerSettings(**data)
 
 
+def json_text(data: Mapping[str, Any]) -> str:
+    """Return ``data``, which ``Stored.to_dict`` made, as the text of a file that ``read_json`` reads."""
+    return json.dumps({"easy_llama_thread": VERSION, **data}, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_json(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
     """Write ``data`` to ``path``; the old file stays whole until the new one is."""
-    target = Path(path)
-    text = json.dumps({"easy_llama_thread": VERSION, **data}, indent=2, ensure_ascii=False)
+    target, text = Path(path), json_text(data)
     if not target.name:
         raise PromptError(f"{path} is no file name")
     part = target.with_name(target.name + ".part")
-    part.write_text(text + "\n", encoding="utf-8", errors="replace")  # lone surrogates become "?"
+    part.write_text(text, encoding="utf-8", errors="replace")  # lone surrogates become "?"
     part.replace(target)
 
 

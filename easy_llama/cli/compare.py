@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from ..study import compare as compare_methods
 from ..study.methods import DEFAULT_METHODS, NAMES
 from ..terminal.escape import escaped, harmless
 from .flags import load_model, model_options
+from .group import FlagCommand
+from .inputs import prompt_given
 
 __all__ = ["compare"]
 
 
-@click.command()
+@click.command(cls=FlagCommand)
 @click.argument("prompt")
 @click.option(
     "--methods",
@@ -43,9 +46,10 @@ def compare(
     model_path: str | None,
     **options: Any,
 ) -> None:
-    """Continue PROMPT by several decoding methods and compare the texts."""
-    if html is not None and not (folder := Path(html).absolute().parent).is_dir():
-        raise SettingsError(f"--html: there is no folder {folder}; make it first")
+    """Continue PROMPT by several decoding methods and compare the texts; - is standard input."""
+    prompt = prompt_given(prompt)
+    if html is not None:
+        _check_writable(Path(html).absolute())
     model = load_model(model_path, options)
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     study = compare_methods(
@@ -56,6 +60,16 @@ def compare(
     study.table()
     if html is not None:
         click.echo(f"report: {study.to_html(html)}", err=True)
+
+
+def _check_writable(file: Path) -> None:
+    """Say now what would fail after all the work."""
+    if not file.parent.is_dir():
+        raise SettingsError(f"--html: there is no folder {file.parent}; make it first")
+    if file.is_dir():
+        raise SettingsError(f"--html: {file} is a folder; give a file in it, such as {file / 'report.html'}")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise SettingsError(f"--html: {file} can't be written; give a file elsewhere")
 
 
 def _show_progress(label: str) -> None:
