@@ -64,8 +64,8 @@ class Summary:
 class Match:
     """A stored thread in which a text was found.
 
-    ``position`` is that of the first message that has it, from 0, and ``excerpt`` what stands around it there;
-    None and the title where only that has it.
+    ``position`` is that of the first message that has it, from 0, and ``excerpt`` what stands around it
+    there; None and the title where only that has it.
     """
 
     thread: Summary
@@ -172,7 +172,8 @@ class History:
     def threads(self, limit: int = 50) -> list[Summary]:
         """Return what is stored, the thread that changed last first, at most ``limit`` of them."""
         query = """SELECT id, coalesce((SELECT title FROM titles WHERE thread_id = id), title), model,
-                   (SELECT count(*) FROM messages WHERE thread_id = id), created, changed FROM threads ORDER BY changed DESC, id DESC LIMIT ?"""
+                   (SELECT count(*) FROM messages WHERE thread_id = id), created, changed
+                   FROM threads ORDER BY changed DESC, id DESC LIMIT ?"""
         with self._transaction("DEFERRED") as db:
             rows = db.execute(query, (limit,)).fetchall()
         utc = partial(datetime.fromtimestamp, tz=timezone.utc)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from ..errors import SettingsError
+from ..samplers.fields import MAX_SEED
 from ..study import Study
 from ..study import compare as compare_methods
 from ..study.methods import DEFAULT_METHODS, NAMES
@@ -34,7 +34,7 @@ __all__ = ["compare"]
 @click.option("--html", "html", metavar="FILE", help="Write a report with the texts beside each other.")
 @click.option("--texts", is_flag=True, help="Print the texts, too.")
 @click.option("--max-len-tokens", type=int, default=1000, show_default=True, help="Longest text in tokens.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all draws.")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Of all draws.")
 @model_options
 def compare(
     prompt: str,
@@ -68,8 +68,13 @@ def _check_writable(file: Path) -> None:
         raise SettingsError(f"--html: there is no folder {file.parent}; make it first")
     if file.is_dir():
         raise SettingsError(f"--html: {file} is a folder; give a file in it, such as {file / 'report.html'}")
-    if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise SettingsError(f"--html: {file} can't be written; give a file elsewhere")
+    is_new = not file.exists()
+    try:
+        file.open("a").close()
+        if is_new:
+            file.unlink()
+    except OSError as error:
+        raise SettingsError(f"--html: {file} can't be written: {error.strerror}") from None
 
 
 def _show_progress(label: str) -> None:

@@ -156,10 +156,13 @@ def model_argument(command: F) -> F:
 
 
 def load_model(path: str | None, options: dict[str, Any]) -> Model:
-    """Load the model at ``path``, or behind ``owner/repo:file.gguf``, as the flags say."""
+    """Load the model at ``path``, or behind ``owner/repo:file.gguf``, as the flags say.
+
+    It is unloaded when the command ends.
+    """
     file = fetch(path) if path is not None and is_hub_name(path) else path
     with interrupts_end():  # llama.cpp does not notice KeyboardInterrupt while it loads
-        return Model(
+        model = Model(
             file,
             context_length=options.get("context_length"),
             n_gpu_layers=options.get("gpu_layers", 0),
@@ -169,3 +172,13 @@ def load_model(path: str | None, options: dict[str, Any]) -> Model:
             n_threads=options.get("threads"),
             rope_freq_base=options.get("rope_freq_base"),
         )
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.call_on_close(lambda: _unload(model))
+    return model
+
+
+def _unload(model: Model) -> None:
+    """Free the model here and not whenever Python gets to it, where Ctrl-C would print a traceback."""
+    with interrupts_end():
+        model.unload()

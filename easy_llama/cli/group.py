@@ -24,8 +24,9 @@ _COMMANDS_ELSEWHERE = {
     "history": "threads", "logs": "threads", "templates": "formats",
 }  # fmt: skip
 _FLAGS_ELSEWHERE = {
-    "--n-predict": "--max-len-tokens", "--num-predict": "--max-len-tokens", "--max-tokens": "--max-len-tokens",
-    "--max-new-tokens": "--max-len-tokens", "--ctx-size": "--context-length", "--n-ctx": "--context-length",
+    "--n-predict": "--max-len-tokens", "--num-predict": "--max-len-tokens",
+    "--max-tokens": "--max-len-tokens", "--max-new-tokens": "--max-len-tokens",
+    "--ctx-size": "--context-length", "--n-ctx": "--context-length",
     "--num-ctx": "--context-length", "--n-gpu-layers": "--gpu-layers", "--ngl": "--gpu-layers",
     "--n-threads": "--threads", "--repetition-penalty": "--repeat-penalty", "--schema": "--json-schema",
     "--chat-template": "--format", "--temperature": "--temp",
@@ -140,7 +141,7 @@ class FlagCommand(click.Command):
     def _unknown(self, name: str, ctx: click.Context) -> str:
         own = [text for param in self.get_params(ctx) for text in param.opts if text.startswith("--")]
         elsewhere = _FLAGS_ELSEWHERE.get(name.replace("_", "-"))
-        near = [elsewhere] if elsewhere in own else difflib.get_close_matches(name, own, n=3)
+        near = [elsewhere] if elsewhere in own else difflib.get_close_matches(name, own, n=2)
         root = ctx.find_root().command
         if any(name in param.opts for param in root.params):
             return f"No such option {name!r}. It stands before the command: easy-llama {name} {ctx.info_name}"

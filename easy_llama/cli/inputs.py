@@ -57,13 +57,13 @@ def _other_encoding(error: UnicodeDecodeError) -> str:
     return encoding
 
 
-def prompt_given(prompt: str | None, name: str = "PROMPT") -> str:
+def prompt_given(prompt: str | None) -> str:
     """Return ``prompt``, or standard input for ``-`` and None; PromptError where that is empty."""
     is_given = prompt not in (None, "-")
-    text = str(prompt) if is_given else standard_input(name)
+    text = str(prompt) if is_given else standard_input("the prompt")
     if not text:
-        where = "is empty" if is_given else "is missing"
-        raise PromptError(f"{name} {where}: give a text as an argument or on standard input")
+        found = "the prompt is empty" if is_given else "there is no prompt"
+        raise PromptError(f"{found}: give one as an argument or on standard input")
     return text
 
 
@@ -79,8 +79,10 @@ def text_of_flag(text: str, flag: str, fail: Any) -> str:
             return Path(text[1:]).expanduser().read_text(encoding="utf-8-sig")
         except UnicodeDecodeError:
             fail(f"{text[1:]} is not text in UTF-8")
-        except (OSError, RuntimeError, ValueError) as error:  # no such file, no such user, a NUL inside
-            fail(f"can't read {text[1:]!r}: {getattr(error, 'strerror', None) or error}")
+        except OSError as error:
+            fail(f"can't read {text[1:]!r}: {error.strerror}")
+        except (RuntimeError, ValueError) as error:  # no such user, a NUL inside
+            fail(f"can't read {text[1:]!r}: {error}")
     if _FILE_NAME.fullmatch(text):
         fail(f"{text!r} looks like the name of a file; write @{text} to read it")
     return text

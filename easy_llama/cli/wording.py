@@ -30,6 +30,9 @@ _NONE = re.compile(r", or None(?P<why> (?:to|for) [^;]*)?(?=;|$)")
 _PHRASES = [
     (re.compile(r"\bez\.formats\.names\(\)"), "`easy-llama formats`"),
     (re.compile(r"\bez\.formats\.(\w+)"), r"--format \1"),
+    (re.compile(r"\bAntiSlopStrategy\b"), "--ban"),
+    (re.compile(r"\bleave strategy out\b"), "leave --ban out"),
+    (re.compile(r"\bTrue, False or 'never'"), "true, false or never"),
     (re.compile(r"\bmake the Thread without a format\b"), "leave --format out"),
 ]
 
