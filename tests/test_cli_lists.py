@@ -72,10 +72,6 @@ def test_threads_as_json(kept: dict[str, str]) -> None:
 
 
 def test_threads_search_looks_into_every_message(kept: dict[str, str]) -> None:
-    found = json.loads(
-        run("threads", "search", "BERGSTRAẞE. in".replace("ẞ", "ß"), "--json", env=kept).stdout
-    )
-    assert found == []
     found = json.loads(run("threads", "search", "große berg", "--json", env=kept).stdout)
     assert [(one["id"], one["message"]) for one in found] == [(1, 1)]
     assert found[0]["excerpt"] == "Große Bergstraße. In Hamburg."

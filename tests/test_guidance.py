@@ -31,7 +31,7 @@ from easy_llama.samplers import GreedyDecoding, SamplerSettings, SimpleSampling
 from easy_llama.terminal import menu
 from easy_llama.terminal.escape import escaped
 from easy_llama.terminal.menu import Choice, Option, choose
-from tests.test_cli import COMMAND, run
+from tests.command import COMMAND, run
 
 from .toys import PieceTokenizer, ToyProvider, table_of, toy
 

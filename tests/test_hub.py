@@ -12,7 +12,7 @@ import pytest
 import easy_llama as ez
 from easy_llama.errors import ModelFileError
 from easy_llama.hub import fetch, is_hub_name
-from tests.test_cli import COMMAND
+from tests.command import COMMAND
 
 NAME = "owner/some-repo:tiny.gguf"
 REVISION = "0123456789012345678901234567890123456789"

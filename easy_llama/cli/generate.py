@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
+from ..errors import PromptError
 from ..samplers.settings import SamplerSettings
 from ..terminal.reader import make_reader
 from .flags import ban_option, banning, load_model, model_options, sampler_options
 from .group import FlagCommand
 from .inputs import has_terminal, prompt_given
 from .output import write_answer, write_text
+from .wording import as_flags
 
 __all__ = ["generate"]
 
@@ -73,3 +75,5 @@ def _ask(go_on: Callable[[str], None]) -> None:
             go_on(prompt)
         except KeyboardInterrupt:
             click.echo("(stopped)", err=True)
+        except PromptError as error:  # too long, for example: the next one may do
+            click.echo(as_flags(str(error)), err=True)
