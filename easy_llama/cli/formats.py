@@ -34,7 +34,7 @@ def formats(context: click.Context) -> None:
         format = find(name)
         question = f"{format['user_prefix']}…{format['user_suffix']}"
         answer = f"{format['bot_prefix']}…{format['bot_suffix']}"
-        table.add_row(name, shortened(question, 44), shortened(answer, 44))
+        table.add_row(name, shortened(question, 22), shortened(answer, 22))
     print_table(table)
 
 
@@ -60,9 +60,9 @@ def _written(format: Format) -> str:
 @model_options
 @click.pass_context
 def check(context: click.Context, /, name: str | None, model_path: str | None, **options: Any) -> None:
-    """Say what does not fit between the format NAME and a model; the exit code is 1 then.
+    """Say what does not fit between the format NAME and a model.
 
-    Without NAME the model's own chat template is looked at.
+    The exit code is 1 where something does not. Without NAME the model's own chat template is looked at.
     """
     format = find(name) if name is not None else None
     model = load_model(model_path, options)

@@ -50,7 +50,10 @@ def threads(context: click.Context, limit: int, as_json: bool) -> None:
 @_limit
 @_as_json
 def search(text: str, limit: int, as_json: bool) -> None:
-    """List the chats in which TEXT occurs; capitals count as small letters."""
+    """List the chats in which TEXT occurs.
+
+    Capitals count as small letters.
+    """
     with History() as history:
         found = history.search(text, limit)
     if as_json:
@@ -70,7 +73,10 @@ def search(text: str, limit: int, as_json: bool) -> None:
 @click.argument("number", metavar="ID", type=int)
 @click.argument("title")
 def rename(number: int, title: str) -> None:
-    """Give the chat ID another TITLE; an empty one brings back its first message."""
+    """Give the chat ID another TITLE.
+
+    An empty one brings back its first message.
+    """
     with History() as history:
         history.rename(number, title)
 
@@ -81,7 +87,10 @@ def rename(number: int, title: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON, which !load and Thread.load read.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 def export(number: int, file: Path | None, as_json: bool, force: bool) -> None:
-    """Write the chat ID to FILE, or to standard output, as Markdown."""
+    """Write the chat ID as Markdown or JSON.
+
+    Without FILE it goes to standard output.
+    """
     if file is not None and file.exists() and not force:
         raise PromptError(f"{file} is there already; --force overwrites it")
     with History() as history:
