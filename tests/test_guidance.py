@@ -425,7 +425,7 @@ def test_guiding_through_a_pipe() -> None:
     many = run("guide", "Once upon a", "--top-k-shown", "9999")
     assert many.stderr.count("%  ") > 100
     assert run("guide", "Once upon a", "--top-k-shown", "0").returncode == 2
-    greedy = run("generate", "Once upon a time", "--temp", "0").stdout
+    greedy = run("generate", "Once upon a time", "--temp", "0", "--echo").stdout
     assert run("guide", "Once upon a time", "--autopass", "0").stdout == greedy
 
 

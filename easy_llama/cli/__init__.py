@@ -16,7 +16,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line; the exit code is 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C."""
     # for good: also what Python does after the command, to end, shows no traceback
-    interrupts_end().__enter__()
+    interrupts_end().begin()
     from .entry import run
 
     sys.exit(run())

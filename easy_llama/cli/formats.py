@@ -34,7 +34,7 @@ def formats(context: click.Context) -> None:
         format = find(name)
         question = f"{format['user_prefix']}…{format['user_suffix']}"
         answer = f"{format['bot_prefix']}…{format['bot_suffix']}"
-        table.add_row(name, shortened(question, 22), shortened(answer, 22))
+        table.add_row(name, shortened(question, 21), shortened(answer, 21))
     print_table(table)
 
 

@@ -28,8 +28,12 @@ class _Handling:
         self._handler = handler
         self._before: _Handler = None
 
-    def __enter__(self) -> None:
+    def begin(self) -> None:
+        """Set the handler, until ``__exit__`` or for good."""
         self._before = self._set(self._handler)
+
+    def __enter__(self) -> None:
+        self.begin()
 
     def __exit__(self, *_: object) -> None:
         self._set(self._before)
