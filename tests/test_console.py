@@ -23,7 +23,7 @@ from easy_llama.samplers import GreedyDecoding, SamplerSettings
 from easy_llama.terminal.reader import PlainReader
 from easy_llama.terminal.screen import Screen
 from easy_llama.thread import Thread
-from tests.test_cli import COMMAND, run
+from tests.command import COMMAND, run
 
 READY = re.escape("\x1b[?2004h")  # the editor asks the terminal to mark pastes: it waits for a line
 TYPED = re.escape("\x1b[?2004l")  # the line is complete

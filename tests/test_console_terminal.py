@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from easy_llama.model import BUNDLED_MODEL
-from tests.test_cli import COMMAND, run
+from tests.command import COMMAND, run
 from tests.test_console import READY, TYPED, needs_terminal, say, terminal_environment
 
 pytestmark = needs_terminal
@@ -116,7 +116,7 @@ def test_a_message_is_changed_in_the_editor(spawn: Spawn, tmp_path: Path) -> Non
     say(child, "!messages", "My name is Ben.")
     child = spawn(EDITOR=str(tmp_path / "none"), VISUAL="")
     say(child, "My name is Anna.", "Anna")
-    say(child, "!edit 0", "set EDITOR")
+    say(child, "!edit 0", r"set\s+EDITOR")
 
 
 def test_a_file_is_overwritten_only_after_a_yes(spawn: Spawn, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import easy_llama as ez
 from easy_llama.engines.llama import devices, plan
 from easy_llama.engines.llama.devices import Build, Device, build
 from easy_llama.errors import EasyLlamaWarning
-from tests.test_cli import run
+from tests.command import run
 
 
 def test_the_cpu_is_always_there() -> None:

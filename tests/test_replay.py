@@ -14,7 +14,7 @@ import easy_llama as ez
 from easy_llama.chat.history import History
 from easy_llama.errors import PromptError
 from easy_llama.thread import Thread
-from tests.test_cli import run
+from tests.command import run
 
 WARM = ez.SamplerSettings(temp=1.2, top_p=None, min_p=None)
 

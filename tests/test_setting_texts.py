@@ -112,7 +112,7 @@ def test_a_wrong_flag_is_wrong_usage() -> None:
     for arguments, words in (
         (("--temp", "hot"), "'hot' is neither a number nor off"),
         (("--top-k", "2.5"), "'2.5' is neither an integer nor off"),
-        (("--json-schema", "{"), "json_schema must be JSON or off; got '{'"),
+        (("--json-schema", "{"), "'--json-schema': must be JSON or off; got '{'"),
     ):
         code, output, _ = run(*arguments)
         assert code == 2

@@ -16,13 +16,12 @@ from typing import Any
 from ..errors import PromptError, SavedFileError, SavedFileNotFoundError
 from ..formats.shape import Format
 from ..samplers.settings import SamplerSettings
-from ..terminal.escape import harmless
 from .message import Made, Message, Prompt, as_message
 from .origin import Origin
 
 __all__ = [
     "Stored",
-    "as_markdown",
+    "json_text",
     "message_from_dict",
     "message_to_dict",
     "read_json",
@@ -118,11 +117,6 @@ def _messages(data: Mapping[str, Any], key: str) -> list[Message]:
     return [message_from_dict(message) for message in kept]
 
 
-def as_markdown(messages: Sequence[Message]) -> str:
-    """Return a conversation for people; what a terminal could obey is shown, as in ``cat talk.md``."""
-    return harmless("\n".join(f"**{m['role']}**\n\n{m['content']}\n" for m in messages))
-
-
 def _texts(content: str, alternatives: Sequence[str]) -> list[str]:
     """All texts of a message: its alternatives, and before them its content where that is none of them."""
     return [*([] if content in alternatives else [content]), *alternatives]
@@ -180,18 +174,22 @@ def sampler_from_dict(data: Mapping[str, Any]) -> SamplerSettings:
     return SamplerSettings(**data)
 
 
+def json_text(data: Mapping[str, Any]) -> str:
+    """Return ``data``, which ``Stored.to_dict`` made, as the text of a file that ``read_json`` reads."""
+    return json.dumps({"easy_llama_thread": VERSION, **data}, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_json(path: str | os.PathLike[str], data: Mapping[str, Any]) -> None:
     """Write ``data`` to ``path``; the old file stays whole until the new one is.
 
     Raises SavedFileError where that can't be done; nothing is left behind then.
     """
-    target = Path(path)
-    text = json.dumps({"easy_llama_thread": VERSION, **data}, indent=2, ensure_ascii=False)
+    target, text = Path(path), json_text(data)
     if not target.name or target.is_dir():
         raise SavedFileError(f"{path} is a folder; give the name of a file in it, such as talk.json")
     part = target.with_name(target.name + ".part")
     try:
-        part.write_text(text + "\n", encoding="utf-8", errors="replace")  # lone surrogates become "?"
+        part.write_text(text, encoding="utf-8", errors="replace")  # lone surrogates become "?"
         part.replace(target)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         with suppress(OSError, ValueError):

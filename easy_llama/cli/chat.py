@@ -19,14 +19,15 @@ from ..errors import PromptError
 from ..formats.catalogue import find
 from ..model import Model
 from ..samplers.settings import SamplerSettings
-from .flags import ban_option, banning, load_model, loading_options, sampler_options
+from .flags import ban_option, banning, load_model, loading_options, model_argument, sampler_options
+from .group import FlagCommand
 from .recorded import model_of_chat, note_another_model, number_of_chat
 
 __all__ = ["chat"]
 
 
-@click.command()
-@click.argument("model_path", metavar="[MODEL]", required=False)
+@click.command(cls=FlagCommand)
+@model_argument
 @click.option(
     "--format", "-f", "format_name", metavar="NAME", help="A prompt format; by default the model's own."
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..chat.storage import as_markdown
+from ..chat.markdown import markdown_of
 from ..errors import PromptError, SavedFileError
 from ..terminal.editor import edited
 from ..terminal.escape import shortened
@@ -306,7 +306,7 @@ def export(console: ConsoleView, argument: str) -> None:
     """Write the conversation as Markdown: !export FILE."""
     path = _new_file(console, _needed(argument, "!export needs a file name: !export talk.md"))
     try:
-        path.write_text(as_markdown(console.thread.messages), encoding="utf-8", errors="replace")
+        path.write_text(markdown_of(console.thread.messages), encoding="utf-8", errors="replace")
     except OSError as error:
         raise SavedFileError(f"{argument} can't be written: {error.strerror}") from error
     console.screen.note(f"written to {argument}")

@@ -99,16 +99,16 @@ class Screen:
         out.flush()
 
     @contextmanager
-    def flow(self, style: str) -> Iterator[Flow]:
+    def flow(self, style: str = "") -> Iterator[Flow]:
         """Write a text as it comes, in one style, with codes at its ends only."""
-        flow = Flow(self._put, Wrapper(self.width))
-        if self.color:
+        flow, is_styled = Flow(self._put, Wrapper(self.width)), self.color and bool(style)
+        if is_styled:
             self.out.write(f"\x1b[{_COLOURS[style]}m")
         try:
             yield flow
         finally:
             flow.finish()
-            if self.color:
+            if is_styled:
                 self._put(_PLAIN)
 
     def clear(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_cli import COMMAND, run
+from tests.command import COMMAND, run
 from tests.test_console import READY, TYPED, needs_terminal, say, terminal_environment
 
 SHORT = ("--threads", "1", "--context-length", "1024", "--temp", "0")
