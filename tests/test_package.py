@@ -19,14 +19,13 @@ ROOT = PACKAGE.parent
 
 # the rooms from the ground up; a file imports what stands in a room below, or beside it in its own
 ROOMS = [
-    "errors", "terminal", "checks", "hub", "engine", "prompt", "formats", "text", "steps", "constraints",
+    "errors", "terminal", "checks", "folders", "files", "hub", "names", "engine", "prompt", "formats", "text", "steps", "constraints",
     "samplers", "decoding", "engines", "engines/llama", "engines/pytorch", "generation", "token_samplers",
     "study", "model", "chat", "console", "thread", "__init__", "cli", "__main__",
 ]  # fmt: skip
 
 # imports inside functions: (file, what) -> which heavy library stays out of start-up
 LATE = {
-    ("chat/history.py", "platformdirs"): "platformdirs",
     ("chat/layouts.py", "formats/derive.py"): "jinja2",
     ("chat/layouts.py", "formats/template.py"): "jinja2",
     ("cli/tools.py", "engines/llama/gguf.py"): "llama_cpp, with the next one",
@@ -41,7 +40,8 @@ LATE = {
     ("generation/providers.py", "engines/llama/handles.py"): "llama_cpp",
     ("generation/providers.py", "engines/llama/vocab.py"): "llama_cpp",
     ("generation/providers.py", "llama_cpp"): "llama_cpp",
-    ("hub.py", "huggingface_hub"): "huggingface_hub, which may be missing",
+    ("folders.py", "platformdirs"): "platformdirs",
+    ("hub.py", "huggingface_hub.errors"): "huggingface_hub, which may be missing",
     ("model.py", "engines/llama/load.py"): "llama_cpp",
     ("model.py", "engines/llama/plan.py"): "llama_cpp",
     ("terminal/menu.py", "prompt_toolkit.application"): "prompt_toolkit",
