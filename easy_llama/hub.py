@@ -1,4 +1,4 @@
-"""Names of files on the Hugging Face hub, and the files behind them, by its library and cache (extra ``hub``).
+"""Names of files on the Hugging Face hub, and the files behind them, by its own library (extra ``hub``).
 
 Downloads resume where they stopped and show a progress bar; a file that is in the cache needs no network.
 """
@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from .errors import MissingExtraError, ModelFileError
 from .files import is_model, model_name, part_names
 
-__all__ = ["CachedFile", "HubName", "cached", "fetch", "is_hub_name", "parse"]
+__all__ = ["CachedFile", "HubName", "cached", "exact", "fetch", "is_hub_name", "parse"]
 
 _ID = r"[A-Za-z0-9][\w.-]*"
 _REPO = rf"(?P<repo>{_ID}/{_ID})"
@@ -26,11 +26,10 @@ _NAME = re.compile(
     rf"(?:(?:www\.)?(?:huggingface\.co|hf\.co)/)?{_REPO}(?:@(?P<revision>[^:@]+))?(?::(?P<file>[^:]+))?"
 )
 _SCHEME = re.compile(rf"hf://{_REPO}(?:@(?P<revision>[^:@/]+))?(?:[:/](?P<file>[^:]*))?")
-_PAGE = re.compile(
-    rf"/{_REPO}(?:/(?:resolve|blob|raw|tree)/(?P<revision>[^/]+)(?:/(?P<file>.*))?)?/?"
-)
+_PAGE = re.compile(rf"/{_REPO}(?:/(?:resolve|blob|raw|tree)/(?P<revision>[^/]+)(?:/(?P<file>.*))?)?/?")
 _HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 _NOT_OWNERS = ("datasets", "spaces", "models", "docs", "blog", "papers", "collections")
+_OTHER = re.compile(r"\.(safetensors|bin|pt|pth|onnx|json|txt|md|zip)$", re.IGNORECASE)
 _SHOWN = 8
 
 
@@ -106,7 +105,7 @@ def fetch(name: str | HubName) -> Path:
     hub = parse(name) if isinstance(name, str) else name
     if hub is None:
         raise ModelFileError(f"{name!r} is not of the form owner/repo:file.gguf")
-    file = _file_of(hub)
+    file = exact(hub).file or ""
     parts = {part: _download(replace(hub, file=part)) for part in part_names(file)}
     return parts[file]
 
@@ -123,33 +122,36 @@ def _library(wanted: object) -> Any:
 # --- which file ----------------------------------------------------------------------------------------
 
 
-def _file_of(hub: HubName) -> str:
-    """Return the path in the repository of the file that ``hub`` means; the cache is asked first."""
+def exact(hub: HubName) -> HubName:
+    """Return ``hub`` with the file that it means; the cache is asked first, then the hub.
+
+    Raises as ``fetch`` does.
+    """
     if hub.file is not None and hub.file.lower().endswith(".gguf"):
-        return hub.file
-    if hub.file is not None and re.search(r"\.(safetensors|bin|pt|pth|onnx|json|txt|md|zip)$", hub.file, re.I):
+        return hub
+    if hub.file is not None and _OTHER.search(hub.file):
         raise ModelFileError(
             f"{hub} is no GGUF file, and easy_llama loads no others from the hub; look for a repository "
             "with GGUF in its name, or load the model with transformers and ez.TransformersProvider"
         )
-    here = [one.name.file or "" for one in cached() if (one.name.repo, one.name.revision) == _key(hub)]
+    here = [
+        one.name.file
+        for one in cached()
+        if (one.name.repo, one.name.revision) == (hub.repo, hub.revision) and one.name.file
+    ]
     fitting = _fitting(hub, here)
     if len(fitting) == 1:
-        return fitting[0]
+        return replace(hub, file=fitting[0])
     try:
         there = _models_of(hub)
     except ModelFileError:
         if fitting:
-            _refuse(hub, fitting, here, "in the cache")
+            raise _none_or_several(hub, fitting, here, "in the cache") from None
         raise
     fitting = _fitting(hub, there)
     if len(fitting) == 1:
-        return fitting[0]
-    _refuse(hub, fitting, there, "on the hub")
-
-
-def _key(hub: HubName) -> tuple[str, str | None]:
-    return hub.repo, hub.revision
+        return replace(hub, file=fitting[0])
+    raise _none_or_several(hub, fitting, there, "on the hub")
 
 
 def _fitting(hub: HubName, files: list[str]) -> list[str]:
@@ -161,15 +163,15 @@ def _fitting(hub: HubName, files: list[str]) -> list[str]:
     return [file for file in files if word.search(model_name(file).lower())]
 
 
-def _refuse(hub: HubName, fitting: list[str], files: list[str], where: str) -> NoReturn:
-    """Raise the error for none or several files."""
+def _none_or_several(hub: HubName, fitting: list[str], files: list[str], where: str) -> ModelFileError:
+    """The error for a name that fits none or several of the ``files``."""
     if not files:
-        raise ModelFileError(
+        return ModelFileError(
             f"{hub.repo} has no GGUF file {where}; look for a repository with GGUF in its name, or load the "
             "model with transformers and ez.TransformersProvider"
         )
     fits = f"{len(fitting)} GGUF files" if fitting else f"no GGUF file {hub.file}"
-    raise ModelFileError(f"{hub.repo} has {fits} {where}; write one of {_listed(hub, fitting or files)}")
+    return ModelFileError(f"{hub.repo} has {fits} {where}; write one of {_listed(hub, fitting or files)}")
 
 
 def _listed(hub: HubName, files: Iterable[str]) -> str:

@@ -59,8 +59,8 @@ class Model(Speaker):
     >>> model.generate("The sky is blue, and", sampler=ez.samplers.GreedyDecoding)
     ' the birds are singing...'
 
-    - ``model_path``: a GGUF file, any part of a split one; or a name: of a model in the models folder, or
-      ``owner/repo:file.gguf`` on the Hugging Face hub, downloaded when it is not in the cache (extra ``hub``);
+    - ``model_path``: a GGUF file, any part of a split one; or the name of one in the models folder; or
+      ``owner/repo:file.gguf`` on the Hugging Face hub (extra ``hub``), downloaded unless it is in the cache;
       None is the bundled model
     - ``context_length``: tokens the context holds, 1 to 16,777,216; None is the native length, or what fits
       into memory. Above the native length the RoPE base is raised, with a warning about the loss

@@ -64,8 +64,8 @@ def names_in(folder: Path) -> dict[str, Path]:
     found = {}
     for path_name, path in models.items():
         names = (model_name(path.name), model_name(path_name), path_name)
-        plain = [name for name in names if name.casefold() != BUNDLED_NAME and _called(name, models) == [path]]
-        found[plain[0] if plain else str(path)] = path
+        own = (name for name in names if name.casefold() != BUNDLED_NAME and _called(name, models) == [path])
+        found[next(own, str(path))] = path
     return found
 
 
@@ -95,9 +95,7 @@ def _path(name: Any) -> Path:
     try:
         return _local(os.fspath(name))
     except TypeError as error:
-        raise ModelFileError(
-            f"model_path must be the path of a GGUF file; got {name!r} ({error})"
-        ) from None
+        raise ModelFileError(f"model_path must be the path of a GGUF file; got {name!r} ({error})") from None
 
 
 def _local(name: str) -> Path:
@@ -126,7 +124,7 @@ def _behind_url(url: str) -> Path | HubName:
 
 
 def _in_the_folder(name: str) -> Path | None:
-    """The model called ``name`` in the models folder, or the bundled one; its beginning is enough if plain."""
+    """The model called ``name`` in the models folder, or the bundled one; None if there is none."""
     if name.casefold() == BUNDLED_NAME:
         return BUNDLED_MODEL
     if os.path.isabs(name) or ntpath.splitdrive(name)[0]:

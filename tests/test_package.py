@@ -19,16 +19,16 @@ ROOT = PACKAGE.parent
 
 # the rooms from the ground up; a file imports what stands in a room below, or beside it in its own
 ROOMS = [
-    "errors", "terminal", "checks", "folders", "files", "hub", "names", "engine", "prompt", "formats", "text", "steps", "constraints",
-    "samplers", "decoding", "engines", "engines/llama", "engines/pytorch", "generation", "token_samplers",
-    "study", "model", "chat", "console", "thread", "__init__", "cli", "__main__",
+    "errors", "terminal", "checks", "folders", "files", "hub", "names", "engine", "prompt", "formats",
+    "text", "steps", "constraints", "samplers", "decoding", "engines", "engines/llama", "engines/pytorch", "generation", "token_samplers", "study",
+    "model", "chat", "console", "thread", "__init__", "cli", "__main__",
 ]  # fmt: skip
 
 # imports inside functions: (file, what) -> which heavy library stays out of start-up
 LATE = {
     ("chat/layouts.py", "formats/derive.py"): "jinja2",
     ("chat/layouts.py", "formats/template.py"): "jinja2",
-    ("cli/tools.py", "engines/llama/gguf.py"): "llama_cpp, with the next one",
+    ("cli/defaults.py", "engines/llama/plan.py"): "llama_cpp",
     ("cli/tools.py", "engines/llama/open.py"): "llama_cpp",
     ("console/loop.py", "rich.console"): "rich",
     ("console/loop.py", "rich.markdown"): "rich",

@@ -36,7 +36,7 @@ __all__ = ["chat"]
     show_default=True,
     help="When the context is full.",
 )
-@click.option("--no-color", is_flag=True, help="Write without colours; NO_COLOR does the same.")
+@click.option("--no-color/--color", help="Write without colours; NO_COLOR does the same.")
 @click.option(
     "--resume", "-r", is_flag=False, flag_value="latest", metavar="[ID]", help="Go on with a thread."
 )
@@ -56,7 +56,10 @@ def chat(
     ban: tuple[str, ...] = (),
     **options: Any,
 ) -> None:
-    """Chat with MODEL: a GGUF file, or owner/repo:file.gguf on the hub; by default the toy in the box."""
+    """Chat with MODEL: a GGUF file, a name that easy-llama models lists, or owner/repo:file.gguf on the hub.
+
+    By default the model that easy-llama config names, or the toy in the box.
+    """
 
     if resume is not None and (refused := _given("format_name", "system", "overflow")):
         flag = refused[0].removesuffix("_name")

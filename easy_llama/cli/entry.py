@@ -16,7 +16,10 @@ from ..errors import EasyLlamaError
 from ..samplers.settings import SamplerSettings
 from .chat import chat
 from .compare import compare
+from .config import config
+from .defaults import default_map
 from .generate import generate
+from .models import models, pull
 from .threads import threads
 from .tools import candidates, explain, guide, info
 
@@ -32,11 +35,13 @@ def cli(context: click.Context, debug: bool) -> None:
 
     Without a command: chat with the bundled model.
     """
+    command = context.invoked_subcommand or "chat"
+    context.default_map = {command: default_map(command)}
     if context.invoked_subcommand is None:
         context.invoke(chat)
 
 
-for _command in (chat, generate, threads, candidates, compare, explain, guide, info):
+for _command in (chat, generate, threads, candidates, compare, explain, guide, info, models, pull, config):
     cli.add_command(_command)
 
 

@@ -9,13 +9,14 @@ from typing import Any, TypeVar, cast
 import click
 
 from ..decoding import AntiSlopStrategy, Strategy
-from ..errors import SettingsError
-from ..hub import fetch, is_hub_name
+from ..errors import ModelFileError, SettingsError
+from ..folders import config_file
 from ..model import Model
 from ..samplers.fields import FIELDS
 from ..samplers.kinds import Number
 from ..samplers.settings import SamplerSettings
 from ..samplers.texts import text_of_value, value_from_text
+from .defaults import configured_model, remember
 
 __all__ = ["ban_option", "banning", "load_model", "loading_options", "model_options", "sampler_options"]
 
@@ -67,9 +68,9 @@ def sampler_options(command: F) -> F:
 def loading_options(command: F) -> F:
     """Add the flags that say how a model is loaded."""
     for option in (
-        click.option("--verbose", is_flag=True, help="Show llama.cpp's log."),
+        click.option("--verbose/--no-verbose", help="Show llama.cpp's log."),
         click.option("--threads", type=int, help="Threads; by default one for each physical core."),
-        click.option("--flash-attn", is_flag=True, help="Use Flash Attention."),
+        click.option("--flash-attn/--no-flash-attn", help="Use Flash Attention."),
         click.option("--gpu-layers", type=int, default=0, help="Layers on the GPU; -1 for all."),
         click.option("--context-length", type=int, help="Tokens of context; by default the native length."),
     ):
@@ -95,18 +96,34 @@ def banning(model: Model, ban: tuple[str, ...]) -> Strategy | None:
 def model_options(command: F) -> F:
     """Add ``--model`` and the flags that say how it is loaded."""
     file = click.option(
-        "--model", "-m", "model_path", metavar="FILE", help="A GGUF file; by default the toy."
+        "--model",
+        "-m",
+        "model_path",
+        metavar="MODEL",
+        show_default="the toy",
+        help="A GGUF file, or a name that easy-llama models lists, or owner/repo:file.gguf.",
     )
     return file(loading_options(command))
 
 
-def load_model(path: str | None, options: dict[str, Any]) -> Model:
-    """Load the model at ``path``, or behind ``owner/repo:file.gguf``, as the flags say."""
-    return Model(
-        fetch(path) if path is not None and is_hub_name(path) else path,
-        context_length=options.get("context_length"),
-        n_gpu_layers=options.get("gpu_layers", 0),
-        flash_attn=options.get("flash_attn", False),
-        verbose=options.get("verbose", False),
-        n_threads=options.get("threads"),
-    )
+def load_model(name: str | None, options: dict[str, Any]) -> Model:
+    """Load the model called ``name`` as the flags say; None is the one that the config names, or the toy."""
+    kept = configured_model()
+    name = kept if name is None else name
+    try:
+        model = Model(
+            name,
+            context_length=options.get("context_length"),
+            n_gpu_layers=options.get("gpu_layers", 0),
+            flash_attn=options.get("flash_attn", False),
+            verbose=options.get("verbose", False),
+            n_threads=options.get("threads"),
+        )
+    except ModelFileError as error:
+        if name != kept:
+            raise
+        why = f"this model is kept in {config_file()}; to change it: easy-llama config set model NAME"
+        raise type(error)(f"{error} ({why})") from error
+    if name is not None:
+        remember(name)
+    return model

@@ -1,4 +1,4 @@
-"""What lies where a GGUF file should: a page, a pointer, another kind of model, a folder; and what to do then.
+"""What lies where a GGUF file should: a page, a pointer, another kind of model, a folder; and what to do.
 
 Only the first bytes of a file are looked at, and the names in a folder.
 """
