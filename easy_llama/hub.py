@@ -219,9 +219,12 @@ def _not_to_be_had(hub: HubName, error: Exception) -> ModelFileError:
         near = difflib.get_close_matches(hub.file or "", files, n=_SHOWN, cutoff=0.4) or files
         has = f"it has {_listed(hub, near)}" if files else "it has no GGUF file at all"
         return ModelFileError(f"{hub.repo} has no file {hub.file}; {has}")
-    reason = str(error).strip().splitlines() or [type(error).__name__]
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
+        offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() not in ("", "0", "false", "no", "off")
+        reason = "it is not in the cache" + (", and HF_HUB_OFFLINE is set" if offline else "")
     return ModelFileError(
-        f"{hub} can't be had from the hub: {reason[0]} (is the name right, and is there a network?)"
+        f"{hub} can't be had from the hub: {reason} (is the name right, and is there a network?)"
     )
 
 

@@ -154,8 +154,10 @@ def _called(name: str, models: dict[str, Path]) -> list[Path]:
         lambda path: model_name(path).casefold() == plain,
         lambda path: model_name(path).casefold().split("/")[-1] == plain,
     ]
-    if _is_bare(name) and not name.lower().endswith(".gguf"):
-        readings.append(lambda path: path.casefold().split("/")[-1].startswith(plain))
+    if not name.lower().endswith(".gguf"):
+        readings.append(lambda path: path.casefold().startswith(f"{plain}/"))  # a folder with one model
+        if _is_bare(name):
+            readings.append(lambda path: path.casefold().split("/")[-1].startswith(plain))
     for reading in readings:
         if found := [models[path] for path in models if reading(path)]:
             return found
@@ -173,8 +175,10 @@ def _checked(path: Path, typed: str = "") -> Path:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except (OSError, ValueError):  # not to be read, too long, with NUL: who opens it says what is wrong
+    except OSError:  # not to be read, too long: who opens it says what is wrong
         return path
+    except ValueError as error:
+        raise ModelFileError(f"{escaped(str(path))} can't be a path: {error}") from None
     else:
         return path
     text = escaped(str(path))
@@ -205,6 +209,12 @@ def _did_you_mean(wanted: str, names: Iterable[str]) -> str:
     """The end of an error: up to three names that are like ``wanted``, or nothing."""
     key = model_name(re.split(r"[/\\]", wanted)[-1]).casefold()
     plain = {name: model_name(re.split(r"[/\\:]", name)[-1]).casefold() for name in names}
-    close = difflib.get_close_matches(key, plain.values(), n=3, cutoff=0.6)
-    near = [name for name, one in plain.items() if one in close or (len(key) > 2 and key in one)]
+    # its beginning is what one types of a long name
+    starts = {name: one[: len(key) + 1] for name, one in plain.items()}
+    close = difflib.get_close_matches(key, [*plain.values(), *starts.values()], n=3, cutoff=0.7)
+    near = [
+        name
+        for name, one in plain.items()
+        if one in close or starts[name] in close or (len(key) > 2 and key in one)
+    ]
     return f"; did you mean {' or '.join(map(escaped, near[:3]))}?" if near else ""

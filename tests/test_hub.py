@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +14,10 @@ import pytest
 import easy_llama as ez
 from easy_llama.errors import ModelFileError
 from easy_llama.hub import fetch, is_hub_name
+from tests.fake_hub import COMMIT, GATED, fake_hub
 from tests.test_cli import COMMAND
 
 NAME = "owner/some-repo:tiny.gguf"
-REVISION = "0123456789012345678901234567890123456789"
 
 
 def test_names_and_paths() -> None:
@@ -26,17 +28,14 @@ def test_names_and_paths() -> None:
         "C:/models/tiny.gguf",
         "/a/b:c.gguf",
         "owner/repo",
-        "a/b:c.txt",
     ):
         assert not is_hub_name(path), path
     with pytest.raises(ModelFileError, match=r"owner/repo:file\.gguf"):
-        fetch("owner/repo")
+        fetch("models/deep/tiny.gguf")
 
 
 def in_process(code: str, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run Python where the hub's cache is ``home`` and there is no network."""
-    import os
-
     offline = {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False,
@@ -65,13 +64,98 @@ def test_without_a_network_the_error_says_so(tmp_path: Path) -> None:
     assert "network" in done.stdout
 
 
-def test_a_file_in_the_cache_is_loaded_by_its_hub_name(tmp_path: Path) -> None:
+def cache(home: Path, *files: str, repo: str = "owner--some-repo") -> None:
+    """Put the bundled model into the hub's cache under the names of ``files``."""
+    folder = home / "hub" / f"models--{repo}"
+    (folder / "refs").mkdir(parents=True, exist_ok=True)
+    (folder / "refs" / "main").write_text(COMMIT)
+    for file in files:
+        path = folder / "snapshots" / COMMIT / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ez.model.BUNDLED_MODEL, path)
+
+
+def command(home: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where the hub's cache is ``home``; without HF_ENDPOINT there is no network."""
+    variables = {"HF_HOME": str(home), "HF_HUB_OFFLINE": "" if env else "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    return subprocess.run(
+        [*COMMAND, *args], capture_output=True, text=True, check=False, encoding="utf-8",
+        env={**os.environ, **variables, **env},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        NAME,
+        "owner/some-repo",
+        "hf://owner/some-repo/tiny.gguf",
+        "https://huggingface.co/owner/some-repo/resolve/main/tiny.gguf?download=true",
+    ],
+)
+def test_a_file_in_the_cache_is_loaded_by_its_hub_name(tmp_path: Path, name: str) -> None:
     pytest.importorskip("huggingface_hub")
-    folder = tmp_path / "hub" / "models--owner--some-repo"
-    (folder / "refs").mkdir(parents=True)
-    (folder / "refs" / "main").write_text(REVISION)
-    (folder / "snapshots" / REVISION).mkdir(parents=True)
-    shutil.copy(ez.model.BUNDLED_MODEL, folder / "snapshots" / REVISION / "tiny.gguf")
-    command = [*COMMAND, "generate", "The sky is blue, and", "--temp", "0", "-m", NAME]
-    done = in_process(f"import subprocess; subprocess.run({command!r}, check=True)", tmp_path)
+    cache(tmp_path, "tiny.gguf", "mmproj-tiny.gguf")
+    done = command(tmp_path, "generate", "The sky is blue, and", "--temp", "0", "-m", name)
     assert done.stdout.startswith("The sky is blue, and the"), done.stderr
+    code = f"import easy_llama as ez; print(ez.Model({name!r}, n_threads=1).filename)"
+    assert in_process(code, tmp_path).stdout == "tiny.gguf\n"
+
+
+def test_several_files_in_the_cache_are_listed(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    cache(tmp_path, "tiny-Q4_K_M.gguf", "tiny-Q4_K.gguf")
+    done = command(tmp_path, "info", "owner/some-repo")
+    assert done.stderr == (
+        "easy-llama: owner/some-repo has 2 GGUF files in the cache; write one of "
+        "owner/some-repo:tiny-Q4_K.gguf, owner/some-repo:tiny-Q4_K_M.gguf\n"
+    )
+    assert "tiny-Q4_K.gguf" in command(tmp_path, "info", "owner/some-repo:q4_k").stdout
+    assert "tiny-Q4_K_M.gguf" in command(tmp_path, "info", "owner/some-repo:Q4_K_M").stdout
+    done = command(tmp_path, "info", "owner/some-repo:Q8_0")
+    assert "it is not in the cache, and HF_HUB_OFFLINE is set" in done.stderr
+
+
+def test_files_are_downloaded_and_named(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    data = ez.model.BUNDLED_MODEL.read_bytes()
+    repos = {
+        "o/one": {"a.gguf": data, "README.md": b"x", "mmproj-a.gguf": b"y"},
+        "o/two": {"m-Q4_K_M.gguf": data, "q8/m-Q8_0.gguf": data},
+        "o/split": {f"q4/b-0000{i}-of-00002.gguf": data for i in (1, 2)},
+        "o/other": {"model.safetensors": b"z"},
+    }
+    with fake_hub(repos) as url:
+
+        def pull(name: str) -> str:
+            done = command(tmp_path, "pull", name, HF_ENDPOINT=url)
+            assert "Traceback" not in done.stderr
+            assert done.stderr.count("\n") == (1 if done.returncode else 0)
+            return done.stdout + done.stderr
+
+        assert "o/one:a.gguf is there (2.6 MB). To use it: easy-llama chat o/one:a.gguf\n" == pull("o/one")
+        assert "q8/m-Q8_0.gguf is there" in pull(f"{url}/o/two/blob/main/q8/m-Q8_0.gguf")
+        assert "2 GGUF files on the hub; write one of o/two:m-Q4_K_M.gguf, o/two:q8/m-" in pull("o/two:m")
+        assert "no GGUF file Q5 on the hub; write one of o/two:m-Q4_K_M.gguf, " in pull("o/two:Q5")
+        assert "o/two has no file m-Q4.gguf; it has o/two:m-Q4_K_M.gguf" in pull("o/two:m-Q4.gguf")
+        assert "(5.2 MB)" in pull("o/split"), "both parts"
+        assert "o/other has no GGUF file on the hub; look for" in pull("o/other")
+        assert "easy_llama loads no others" in pull("o/other:model.safetensors")
+        assert "the hub has no repository o/none, or it is private" in pull("o/none")
+        assert f"is gated: accept its terms at https://huggingface.co/{GATED}" in pull(GATED)
+        assert "x is no file on the Hugging Face hub" in pull("x")
+    listed = command(tmp_path, "models", "--json")
+    names = {one["name"]: one["size"] for one in json.loads(listed.stdout)}
+    assert names == {
+        "tiny": len(data), "o/one:a.gguf": len(data), "o/two:q8/m-Q8_0.gguf": len(data),
+        "o/split:q4/b-00001-of-00002.gguf": 2 * len(data),
+    }  # fmt: skip
+    for name in names:
+        assert command(tmp_path, "info", name).returncode == 0, name
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    done = command(tmp_path, "info", "o/one", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_ETAG_TIMEOUT="1")
+    assert done.stderr.startswith("easy-llama: o/one can't be had from the hub: ")
+    assert done.stderr.count("\n") == 1

@@ -62,11 +62,11 @@ def set_value(key: str, value: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="Remove the file with all that is in it.")
 def unset(keys: tuple[str, ...], everything: bool) -> None:
     """Take the default for KEY out."""
+    if everything is bool(keys):
+        raise click.UsageError("give a key, or --all")
     if everything:
         click.echo(f"removed {write({})}")
         return
-    if not keys:
-        raise click.UsageError("give a key, or --all")
     values = read()
     for key in keys:
         found = key if key in values else check_key(key)

@@ -10,15 +10,15 @@ import difflib
 import json
 import os
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..chat.overflow import POLICIES
-from ..errors import EasyLlamaError, EasyLlamaWarning, SettingsError
+from ..errors import EasyLlamaError, EasyLlamaWarning, ModelFileError, SettingsError
 from ..folders import config_file, data_folder
 from ..formats.catalogue import find
 from ..names import lasting
@@ -28,6 +28,7 @@ from ..samplers.settings import SamplerSettings
 from ..samplers.texts import text_of_value, value_from_text
 
 __all__ = [
+    "COMMANDS",
     "KEYS",
     "LAST",
     "check_key",
@@ -35,8 +36,10 @@ __all__ = [
     "configured_model",
     "default_map",
     "fault_of",
+    "parameter_of",
     "read",
     "remember",
+    "saying_where_from",
     "text_of",
     "write",
 ]
@@ -46,6 +49,7 @@ LAST = "last"  # as a model: the one that was given last
 # commands that take the defaults; chat and info have the model as an argument, which load_model looks up
 _WITH_SAMPLER = ("chat", "ask", "generate", "explain")
 _WITHOUT = ("candidates", "compare", "guide", "info")
+COMMANDS = _WITH_SAMPLER + _WITHOUT
 _MODEL_IS_ARGUMENT = ("chat", "info")
 _PARAMETERS = {
     "model": "model_path",
@@ -71,7 +75,9 @@ def _loading(key: str) -> Callable[[str], Any]:
         except ValueError as error:
             if not isinstance(error, SettingsError):
                 raise SettingsError(f"{text!r} is not a valid integer") from None
-            raise SettingsError(str(error).replace(f"{argument} must", f"{key} must")) from None
+            raise SettingsError(
+                str(error).replace(f"{argument} must", f"{key} must").replace(", or None", "")
+            ) from None
         return value
 
     return check
@@ -100,17 +106,28 @@ def _model(text: str) -> str:
     return text if text == LAST else lasting(text)
 
 
+def _system(text: str) -> str:
+    if not text.strip():
+        raise SettingsError(f"system must be a text; got {text!r}")
+    return text
+
+
 def _flag(text: str) -> bool:
-    return bool(click.BOOL.convert(text, None, None))
+    try:
+        return bool(click.BOOL.convert(text, None, None))
+    except click.BadParameter:
+        raise SettingsError(f"{text!r} is neither true nor false") from None
 
 
 def _overflow(text: str) -> str:
-    return str(click.Choice(POLICIES).convert(text, None, None))
+    if text not in POLICIES:
+        raise SettingsError(f"{text!r} is not one of {', '.join(POLICIES)}")
+    return text
 
 
 KEYS: dict[str, Callable[[str], Any]] = {
     "model": _model,
-    "system": str,
+    "system": _system,
     "format": _format,
     "overflow": _overflow,
     "no_color": _flag,
@@ -126,7 +143,7 @@ def check_key(key: str) -> str:
     name = key.removeprefix("--").replace("-", "_").lower()
     if name in KEYS:
         return name
-    near = difflib.get_close_matches(name, KEYS, n=3)
+    near = difflib.get_close_matches(name, KEYS, n=3, cutoff=0.7)
     near = near or [one for one in KEYS if len(one) > 3 and (name.startswith(one) or name.endswith(one))]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise SettingsError(f"there is no key {key!r}; {hint}`easy-llama config --help` lists all {len(KEYS)}")
@@ -136,11 +153,14 @@ def check_value(key: str, text: str) -> Any:
     """Return what ``text`` means for ``key``; SettingsError, or another of ours, in the flag's own words."""
     try:
         return KEYS[key](text)
-    except click.BadParameter as error:
-        raise SettingsError(f"{key}: {error.message}") from None
     except SettingsError as error:
         words = str(error)
         raise SettingsError(words if words.startswith(f"{key} must") else f"{key}: {words}") from None
+
+
+def parameter_of(key: str) -> str:
+    """Return what the commands' functions call the flag of ``key``."""
+    return _PARAMETERS.get(key, key)
 
 
 def text_of(value: Any) -> str:
@@ -219,7 +239,7 @@ def default_map(command: str) -> dict[str, Any]:
 
     Raises SettingsError that names file, key and fault.
     """
-    if command not in _WITH_SAMPLER + _WITHOUT:
+    if command not in COMMANDS:
         return {}
     found: dict[str, Any] = {}
     for key, value in read().items():
@@ -227,7 +247,7 @@ def default_map(command: str) -> dict[str, Any]:
             raise SettingsError(f"in {config_file()}: {fault} (easy-llama config unset {key})")
         if (key in FIELDS and command in _WITHOUT) or (key == "model" and command in _MODEL_IS_ARGUMENT):
             continue
-        found[_PARAMETERS.get(key, key)] = value if isinstance(value, bool) else text_of(value)
+        found[parameter_of(key)] = value if isinstance(value, bool) else text_of(value)
     if "model_path" in found:
         found["model_path"] = configured_model()
     return found
@@ -241,6 +261,19 @@ def configured_model() -> str | None:
     with suppress(FileNotFoundError):
         return _last_file().read_text(encoding="utf-8").strip() or None
     return None
+
+
+@contextmanager
+def saying_where_from(model: str | None) -> Iterator[None]:
+    """Let errors about ``model`` say that it is the config that names it, if so."""
+    try:
+        yield
+    except ModelFileError as error:
+        if model is None or model != configured_model():
+            raise
+        last = "was given last, and " if read().get("model") == LAST else ""
+        why = f"{model} {last}is kept by {config_file()}; to change that: easy-llama config set model NAME"
+        raise type(error)(f"{error} ({why})") from error
 
 
 def remember(model: str) -> None:

@@ -26,7 +26,10 @@ from .tools import candidates, explain, guide, info
 __all__ = ["cli", "main"]
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
 @click.version_option(__version__, "-V", "--version", prog_name="easy-llama")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context

@@ -9,14 +9,13 @@ from typing import Any, TypeVar, cast
 import click
 
 from ..decoding import AntiSlopStrategy, Strategy
-from ..errors import ModelFileError, SettingsError
-from ..folders import config_file
+from ..errors import SettingsError
 from ..model import Model
 from ..samplers.fields import FIELDS
 from ..samplers.kinds import Number
 from ..samplers.settings import SamplerSettings
 from ..samplers.texts import text_of_value, value_from_text
-from .defaults import configured_model, remember
+from .defaults import configured_model, remember, saying_where_from
 
 __all__ = ["ban_option", "banning", "load_model", "loading_options", "model_options", "sampler_options"]
 
@@ -100,17 +99,15 @@ def model_options(command: F) -> F:
         "-m",
         "model_path",
         metavar="MODEL",
-        show_default="the toy",
-        help="A GGUF file, or a name that easy-llama models lists, or owner/repo:file.gguf.",
+        help="A GGUF file, or a name that easy-llama models lists, or owner/repo:file.gguf; else the toy.",
     )
     return file(loading_options(command))
 
 
 def load_model(name: str | None, options: dict[str, Any]) -> Model:
     """Load the model called ``name`` as the flags say; None is the one that the config names, or the toy."""
-    kept = configured_model()
-    name = kept if name is None else name
-    try:
+    name = configured_model() if name is None else name
+    with saying_where_from(name):
         model = Model(
             name,
             context_length=options.get("context_length"),
@@ -119,11 +116,6 @@ def load_model(name: str | None, options: dict[str, Any]) -> Model:
             verbose=options.get("verbose", False),
             n_threads=options.get("threads"),
         )
-    except ModelFileError as error:
-        if name != kept:
-            raise
-        why = f"this model is kept in {config_file()}; to change it: easy-llama config set model NAME"
-        raise type(error)(f"{error} ({why})") from error
     if name is not None:
         remember(name)
     return model

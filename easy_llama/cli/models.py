@@ -57,6 +57,9 @@ def models(as_json: bool) -> None:
         return
     _print(found)
     click.echo(f"models folder: {models_folder()}")
+    for one in found:
+        if one.error is not None:
+            click.echo(f"{escaped(one.name)}: {escaped(one.error)}", err=True)
     if hint:
         click.echo(f"({hint})", err=True)
 
@@ -80,12 +83,12 @@ def _found(name: str, where: str, path: Path) -> _Found:
 
 
 def _print(found: list[_Found]) -> None:
-    table = make_table("", "<name", "size", "<kind", "context", "<chat")
+    table = make_table("models, by the names to type", "<name", "size", "<kind", "context", "<chat")
     for where, group in _groups(found):
         table.add_row(f"[{where}]")
         for one in group:
             if one.error is not None:
-                table.add_row(escaped(one.name), "", escaped(one.error))
+                table.add_row(escaped(one.name), "", "can't be used, see below")
                 continue
             kind = f"{one.architecture} {_millions(one.parameters or 0)} {one.quantization}"
             chat = "yes" if one.chat_template else "no"

@@ -13,7 +13,7 @@ from ..samplers import SamplerSettings
 from ..terminal.escape import shortened
 from ..terminal.menu import choose
 from ..terminal.tables import make_table, print_table
-from .defaults import configured_model
+from .defaults import configured_model, saying_where_from
 from .flags import load_model, model_options, sampler_options
 
 __all__ = ["candidates", "explain", "guide", "info"]
@@ -40,7 +40,9 @@ def info(model_path: str | None) -> None:
     """Show what the header of MODEL says, without loading it."""
     from ..engines.llama.open import kv_cache_bytes
 
-    facts = outline(resolve(model_path if model_path is not None else configured_model()))
+    name = configured_model() if model_path is None else model_path
+    with saying_where_from(name):
+        facts = outline(resolve(name))
     header = facts.header
     table = make_table(header.path.name, ">key", ">value")
     table.add_row("size", f"{facts.n_bytes / 1e6:,.1f} MB in {facts.n_files} file{'s' * (facts.n_files > 1)}")
