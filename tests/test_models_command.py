@@ -35,8 +35,9 @@ def test_the_list(folder: Path) -> None:
     rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert "tiny 2.6 MB llama 1.3 M F16 512 yes" in rows
     assert "Some-Model.Q4_K_M 2.6 MB llama 1.3 M F16 512 yes" in rows
-    assert "page can't be used, see below" in rows
-    assert rows[-1] == f"models folder: {folder}"
+    assert "page can't be used" in rows
+    assert [row for row in rows if row.endswith(":")] == ["in the box:", "models folder:"]
+    assert rows[-1] == f"The models folder is {folder}"
     assert done.stderr.startswith(f"page: {folder / 'page.gguf'} is not a GGUF file: it is a web page")
     assert "\x1b" not in done.stdout + done.stderr
 
@@ -73,7 +74,7 @@ def test_it_loads_neither_llama_cpp_nor_what_is_not_installed(folder: Path, hidd
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")
-def test_a_narrow_terminal_shows_every_name_whole_in_pieces(folder: Path) -> None:
+def test_a_narrow_terminal_shows_every_name_whole(folder: Path) -> None:
     import pexpect
 
     name = f"{'a-long-name-' * 6}Q4_K_M"
@@ -84,9 +85,10 @@ def test_a_narrow_terminal_shows_every_name_whole_in_pieces(folder: Path) -> Non
     )  # fmt: skip
     child.expect(pexpect.EOF)
     lines = child.before.splitlines()
-    assert all(len(line) <= 80 for line in lines if "models folder" not in line and "page:" not in line)
-    column = "".join(line[2:].split(" ")[0] for line in lines if line.startswith("  ") and "[" not in line)
-    assert name in column
+    table = lines[: next(i for i, line in enumerate(lines) if line.startswith("The models folder"))]
+    assert all(len(line) <= max(80, len(name) + 2) for line in table)
+    assert f"  {name}" in table, "a line of its own, to be copied"
+    assert "\x1b" not in child.before
 
 
 def test_the_names_of_file_types_are_llama_cpps() -> None:

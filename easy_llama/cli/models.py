@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +19,6 @@ from ..folders import models_folder
 from ..hub import cached, exact, fetch, parse
 from ..names import BUNDLED_MODEL, BUNDLED_NAME, names_in
 from ..terminal.escape import escaped
-from ..terminal.tables import make_table, print_table
 
 __all__ = ["models", "pull"]
 
@@ -56,7 +57,7 @@ def models(as_json: bool) -> None:
         click.echo(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
         return
     _print(found)
-    click.echo(f"models folder: {models_folder()}")
+    click.echo(f"The models folder is {models_folder()}")
     for one in found:
         if one.error is not None:
             click.echo(f"{escaped(one.name)}: {escaped(one.error)}", err=True)
@@ -83,24 +84,36 @@ def _found(name: str, where: str, path: Path) -> _Found:
 
 
 def _print(found: list[_Found]) -> None:
-    table = make_table("models, by the names to type", "<name", "size", "<kind", "context", "<chat")
-    for where, group in _groups(found):
-        table.add_row(f"[{where}]")
-        for one in group:
-            if one.error is not None:
-                table.add_row(escaped(one.name), "", "can't be used, see below")
-                continue
-            kind = f"{one.architecture} {_millions(one.parameters or 0)} {one.quantization}"
-            chat = "yes" if one.chat_template else "no"
-            table.add_row(
-                escaped(one.name), size_text(one.size or 0), escaped(kind), f"{one.context_length:,}", chat
-            )
-    print_table(table)
+    """Print a line for each; a name that leaves no room for the rest on a terminal has a line of its own."""
+    head = ("name", "size", "kind", "context", "chat")
+    rows = [head, *map(_row, found)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    widths[0] = min(widths[0], max(room - sum(widths[1:]) - 3 * len(head), len(head[0])))
+    _print_row(head, widths)
+    where = ""
+    for one, row in zip(found, rows[1:], strict=True):
+        if one.where != where:
+            where = one.where
+            click.echo(f"{where}:")
+        _print_row(row, widths)
 
 
-def _groups(found: list[_Found]) -> Iterator[tuple[str, list[_Found]]]:
-    for where in dict.fromkeys(one.where for one in found):
-        yield where, [one for one in found if one.where == where]
+def _print_row(row: Sequence[str], widths: list[int]) -> None:
+    name, size, kind, context, chat = row
+    if len(name) > widths[0]:
+        click.echo(f"  {name}")
+        name = ""
+    figures = f"{size:>{widths[1]}}   {kind:<{widths[2]}}   {context:>{widths[3]}}   {chat}"
+    click.echo(f"  {name:<{widths[0]}}   {figures}".rstrip())
+
+
+def _row(one: _Found) -> tuple[str, str, str, str, str]:
+    if one.error is not None:
+        return escaped(one.name), "", "can't be used", "", ""
+    kind = f"{one.architecture} {_millions(one.parameters or 0)} {one.quantization}"
+    chat = "yes" if one.chat_template else "no"
+    return escaped(one.name), size_text(one.size or 0), escaped(kind), f"{one.context_length:,}", chat
 
 
 def _millions(n: int) -> str:
