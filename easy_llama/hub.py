@@ -1,6 +1,7 @@
 """Names of files on the Hugging Face hub, and the files behind them, by its own library (extra ``hub``).
 
-Downloads resume where they stopped and show a progress bar; a file that is in the cache needs no network.
+Downloads resume where they stopped and show a progress bar; a file that is in the cache is taken from there,
+and no network is asked.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +67,10 @@ def parse(name: str) -> HubName | None:
     >>> parse("hf://owner/repo/file.gguf") == parse("https://huggingface.co/owner/repo/blob/main/file.gguf")
     True
     """
-    url = urlsplit(name) if re.match(r"https?://", name, re.IGNORECASE) else None
+    try:
+        url = urlsplit(name) if re.match(r"https?://", name, re.IGNORECASE) else None
+    except ValueError:  # no address, such as http://[
+        return None
     if url is not None:
         match = _PAGE.fullmatch(url.path) if (url.hostname or "") in _hosts() else None
     else:
@@ -96,9 +101,10 @@ def is_hub_name(name: str) -> bool:
     return found is not None and found.file is not None
 
 
-def fetch(name: str | HubName) -> Path:
+def fetch(name: str | HubName, *, refresh: bool = False) -> Path:
     """Return the local path of the file behind a name, downloading it, and its other parts, if need be.
 
+    ``refresh`` asks the hub also for what is in the cache, and takes what is newer there.
     Raises MissingExtraError without the extra, ModelFileError where the hub has no such file or can't be
     reached, or where the name fits none or several of its files; these are listed.
     """
@@ -106,7 +112,7 @@ def fetch(name: str | HubName) -> Path:
     if hub is None:
         raise ModelFileError(f"{name!r} is not of the form owner/repo:file.gguf")
     file = exact(hub).file or ""
-    parts = {part: _download(replace(hub, file=part)) for part in part_names(file)}
+    parts = {part: _download(replace(hub, file=part), refresh) for part in part_names(file)}
     return parts[file]
 
 
@@ -193,11 +199,23 @@ def _models_of(hub: HubName) -> list[str]:
     return sorted(filter(is_model, files))
 
 
-def _download(hub: HubName) -> Path:
+def _download(hub: HubName, refresh: bool) -> Path:
     library = _library(hub)
+
+    def get(*, here: bool) -> Path:
+        return Path(
+            library.hf_hub_download(hub.repo, hub.file or "", revision=hub.revision, local_files_only=here)
+        )
+
+    if not refresh:
+        with suppress(library.errors.LocalEntryNotFoundError):
+            return get(here=True)
     try:
-        return Path(library.hf_hub_download(hub.repo, hub.file or "", revision=hub.revision))
+        return get(here=False)
     except Exception as error:  # as above; all mean "not to be had"
+        for one in cached():  # of an older state of the repository than the newest that is known here
+            if one.name == hub:
+                return one.path
         raise _not_to_be_had(hub, error) from error
 
 

@@ -107,7 +107,10 @@ def _behind_url(url: str) -> Path | HubName:
     hub = parse(url)
     if hub is not None:
         return hub
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ModelFileError(f"{escaped(url)} is not an address: {error}") from None
     if parts.scheme.lower() == "file":
         return _checked(Path(url2pathname(parts.path)))
     if parts.scheme.lower() == "hf":
@@ -127,7 +130,7 @@ def _in_the_folder(name: str) -> Path | None:
     """The model called ``name`` in the models folder, or the bundled one; None if there is none."""
     if name.casefold() == BUNDLED_NAME:
         return BUNDLED_MODEL
-    if os.path.isabs(name) or ntpath.splitdrive(name)[0]:
+    if os.path.isabs(name) or ntpath.splitdrive(name)[0] or name in (".", ".."):
         return None
     folder = models_folder()
     found = _called(name, _by_path(folder))

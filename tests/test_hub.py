@@ -165,9 +165,16 @@ def test_files_are_downloaded_and_named(tmp_path: Path) -> None:
         assert command(tmp_path, "info", name).returncode == 0, name
 
 
-def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+def test_the_cache_is_used_without_asking_a_network(tmp_path: Path) -> None:
     pytest.importorskip("huggingface_hub")
-    done = command(tmp_path, "info", "o/one", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_ETAG_TIMEOUT="1")
-    last = done.stderr.splitlines()[-1]  # before it the hub's library may tell of its attempts
-    assert last.startswith("easy-llama: o/one can't be had from the hub: ")
-    assert last.endswith("(is the name right, and is there a network?)")
+    cache(tmp_path, "tiny.gguf")
+    nobody = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    for name in (NAME, "owner/some-repo"):
+        done = command(tmp_path, "info", name, **nobody)
+        assert (done.returncode, done.stderr) == (0, "")
+    # a newer state of the repository was seen, of which this file was not fetched again
+    folder, newer = tmp_path / "hub" / "models--owner--some-repo", COMMIT[::-1]
+    (folder / "refs" / "main").write_text(newer)
+    (folder / "snapshots" / newer).mkdir()
+    (folder / "snapshots" / newer / "README.md").write_text("x")
+    assert command(tmp_path, "info", NAME).returncode == 0

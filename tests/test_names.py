@@ -8,13 +8,16 @@ import shutil
 import struct
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 import easy_llama as ez
 from easy_llama.engines.llama.gguf import read_gguf, shard_paths
-from easy_llama.errors import ModelFileError, ModelIsDirectoryError, ModelNotFoundError
+from easy_llama.errors import EasyLlamaError, ModelFileError, ModelIsDirectoryError, ModelNotFoundError
 from easy_llama.files import is_model, unfinished
 from easy_llama.hub import HubName, parse
 from easy_llama.model import BUNDLED_MODEL
@@ -186,6 +189,18 @@ def test_an_unfinished_download_is_told(tmp_path: Path, ending: str) -> None:
 def test_options_are_checked_before_the_name(folder: Path) -> None:
     with pytest.raises(ez.errors.SettingsError, match="context_length"):
         ez.Model("someone/something:big.gguf", context_length=-1)
+
+
+@given(
+    st.text(max_size=40) | st.from_regex(r"(hf|https?|file|C):(//?)?[\[\]@%:/.~a-z]{0,20}", fullmatch=True)
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example("http://[")
+@example("https://huggingface.co/o/r/resolve/%00/x.gguf")
+@example(".")
+def test_any_text_is_a_name_or_refused_by_us(folder: Path, name: str) -> None:
+    with suppress(EasyLlamaError):
+        assert lasting(name)
 
 
 # --- names of the hub ----------------------------------------------------------------------------------

@@ -131,5 +131,5 @@ def pull(name: str) -> None:
             "address of the file there"
         )
     found = exact(hub)
-    size = size_text(outline(fetch(found)).n_bytes)
+    size = size_text(outline(fetch(found, refresh=True)).n_bytes)
     click.echo(f"{found} is there ({size}). To use it: easy-llama chat {shlex.quote(str(found))}")
