@@ -121,7 +121,9 @@ def _library(wanted: object) -> Any:
     try:
         import huggingface_hub.errors
     except ImportError as error:
-        raise MissingExtraError(f"{wanted} needs an extra: pip install 'easy-llama[hub]'") from error
+        raise MissingExtraError(
+            f"{wanted} needs huggingface-hub, which is not installed: pip install huggingface-hub"
+        ) from error
     return huggingface_hub
 
 

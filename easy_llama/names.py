@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from .errors import MissingExtraError, ModelFileError, ModelNotFoundError
+from .errors import MissingExtraError, ModelFileError, ModelNotFoundError, SettingsError
 from .files import model_name, models_in, unfinished
 from .folders import models_folder
 from .hub import HubName, cached, fetch, parse
@@ -40,8 +40,8 @@ def resolve(name: str | os.PathLike[str] | None) -> Path:
 
     What lies at a path comes first, then the models folder, then the hub. None is the bundled model; a
     ``PathLike`` is always a path. Raises ModelFileError that says what was understood and what to do,
-    ModelNotFoundError where nothing has that name, MissingExtraError for the hub without its extra. What the
-    file holds is not looked at.
+    ModelNotFoundError where nothing has that name, MissingExtraError for the hub without its extra, and
+    SettingsError for what is neither text nor path. What the file holds is not looked at.
     """
     found = _place(name)
     return fetch(found) if isinstance(found, HubName) else found
@@ -55,6 +55,8 @@ def lasting(name: str) -> str:
     found = _place(name)
     if isinstance(found, HubName):
         return str(found) if found.file else f"hf://{found}"
+    if found == BUNDLED_MODEL:
+        return BUNDLED_NAME
     return str(found.absolute()) if os.path.exists(_local(name)) else name
 
 
@@ -92,9 +94,13 @@ def _place(name: Any) -> Path | HubName:
 
 
 def _path(name: Any) -> Path:
+    if not isinstance(name, os.PathLike):
+        raise SettingsError(
+            f"model_path must be a str or a Path, or None for the bundled model; got {name!r:.80}"
+        )
     try:
         return _local(os.fspath(name))
-    except TypeError as error:
+    except TypeError as error:  # a path of bytes
         raise ModelFileError(f"model_path must be the path of a GGUF file; got {name!r} ({error})") from None
 
 

@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 
 import easy_llama as ez
 from easy_llama.engines.llama.gguf import read_gguf, shard_paths
-from easy_llama.errors import EasyLlamaError, ModelFileError, ModelIsDirectoryError, ModelNotFoundError
+from easy_llama.errors import (
+    EasyLlamaError,
+    ModelFileError,
+    ModelIsDirectoryError,
+    ModelNotFoundError,
+    SettingsError,
+)
 from easy_llama.files import is_model, unfinished
 from easy_llama.hub import HubName, parse
 from easy_llama.model import BUNDLED_MODEL
@@ -146,8 +152,8 @@ def test_paths(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("", "the name of the model is empty; give the path"),
         ("  ", "is empty"),
-        (5, "model_path must be the path of a GGUF file; got 5"),
-        (b"x.gguf", "model_path must be"),
+        (5, "model_path must be a str or a Path, or None for the bundled model; got 5"),
+        (b"x.gguf", "model_path must be a str or a Path"),
         ("no/such/x.gguf", r"no file at no.such.x\.gguf, nor a folder no.such"),
         ("C:\\x.gguf", r"no file at C:\\x\.gguf"),
         ("C:/x.gguf", r"no file at C:.x\.gguf"),
@@ -162,7 +168,7 @@ def test_paths(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_is_no_name(folder: Path, name: object, words: str) -> None:
-    with pytest.raises(ModelFileError, match=words):
+    with pytest.raises((ModelFileError, SettingsError), match=words):
         resolve(name)  # type: ignore[arg-type]  # wrong kinds are the point
 
 

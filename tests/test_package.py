@@ -30,6 +30,7 @@ LATE = {
     ("chat/layouts.py", "formats/derive.py"): "jinja2",
     ("chat/layouts.py", "formats/template.py"): "jinja2",
     ("cli/defaults.py", "engines/llama/plan.py"): "llama_cpp",
+    ("cli/tools.py", "engines/llama/devices.py"): "llama_cpp",
     ("cli/tools.py", "engines/llama/open.py"): "llama_cpp",
     ("console/loop.py", "rich.console"): "rich",
     ("console/loop.py", "rich.markdown"): "rich",
@@ -37,6 +38,7 @@ LATE = {
     ("engines/pytorch/model.py", "torch"): "torch",
     ("formats/doctor.py", "formats/derive.py"): "jinja2",
     ("formats/doctor.py", "formats/template.py"): "jinja2",
+    ("formats/thinking.py", "formats/template.py"): "jinja2",
     ("generation/providers.py", "engines/llama/engine.py"): "llama_cpp",
     ("generation/providers.py", "engines/llama/handles.py"): "llama_cpp",
     ("generation/providers.py", "engines/llama/vocab.py"): "llama_cpp",
@@ -45,21 +47,27 @@ LATE = {
     ("hub.py", "huggingface_hub.errors"): "huggingface_hub, which may be missing",
     ("model.py", "engines/llama/load.py"): "llama_cpp",
     ("model.py", "engines/llama/plan.py"): "llama_cpp",
+    ("terminal/editor.py", "click"): "click, which the library itself does without",
     ("terminal/menu.py", "prompt_toolkit.application"): "prompt_toolkit",
     ("terminal/menu.py", "prompt_toolkit.key_binding"): "prompt_toolkit",
     ("terminal/menu.py", "prompt_toolkit.layout"): "prompt_toolkit",
     ("terminal/menu.py", "prompt_toolkit.utils"): "prompt_toolkit",
     ("terminal/reader.py", "prompt_toolkit"): "prompt_toolkit",
     ("terminal/reader.py", "prompt_toolkit.completion"): "prompt_toolkit",
+    ("terminal/reader.py", "prompt_toolkit.document"): "prompt_toolkit",
     ("terminal/reader.py", "prompt_toolkit.history"): "prompt_toolkit",
+    ("terminal/reader.py", "termios"): "termios, which Windows has not",
     ("terminal/tables.py", "rich"): "rich",
     ("terminal/tables.py", "rich.console"): "rich",
     ("terminal/tables.py", "rich.table"): "rich",
+    ("terminal/wrap.py", "regex"): "regex",
+    ("terminal/wrap.py", "wcwidth"): "wcwidth",
     ("text/phrases.py", "regex"): "regex",
 }
 
 # where another package's private parts are touched, and why there is no other way
 FOREIGN_PRIVATE = {
+    "engines/llama/devices.py": "the loaded ggml library, whose functions llama_cpp does not declare",
     "engines/llama/handles.py": "Llama has no public way to its C handles, nor to another context",
     "engines/llama/log.py": "llama-cpp-python's own logger, whose lines must go on",
     "engines/llama/rows.py": "the loaded library, of which a function is declared anew",
@@ -69,7 +77,8 @@ FOREIGN_PRIVATE = {
 BY_NAME = {
     "cli/entry.py": "standard streams may be replaced by objects without reconfigure",
     "cli/flags.py": "click keeps the options of a command there",
-    "console/commands.py": "the presets of ez.samplers, by name",
+    "chat/storage.py": "the fields of a dataclass, in a loop",
+    "console/settings.py": "the fields of a dataclass, in a loop, and the presets of ez.samplers",
     "constraints/document.py": "a class of pydantic, which may not be installed",
     "prompt.py": "arrays of numpy and torch as prompts",
     "engines/pytorch/cache.py": "caches of any transformers release",
@@ -243,7 +252,7 @@ ONLY_IN = {
     "torch": {"engines/pytorch"},
     "transformers": set(),
     "jinja2": {"formats", "engines/llama"},
-    "click": {"cli"},
+    "click": {"cli", "terminal"},
     "sqlite3": {"chat"},
 }
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from easy_llama import SamplerSettings
 from easy_llama.cli.flags import sampler_options
-from easy_llama.console.commands import changed_sampler
+from easy_llama.console.settings import changed_sampler
 from easy_llama.errors import SettingsError
 from easy_llama.samplers import GreedyDecoding
 from easy_llama.samplers.fields import FIELDS

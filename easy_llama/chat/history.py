@@ -25,6 +25,7 @@ from ..folders import data_folder
 from ..terminal.escape import one_line
 from .conversation import Conversation
 from .message import Message
+from .origin import Origin
 from .storage import message_to_dict
 
 __all__ = ["History", "Summary"]
@@ -186,6 +187,12 @@ class History:
             earlier = (old.alternatives or [old["content"]]) if old is not None else []
             thread.messages[-1].alternatives = [*earlier, running]
         return thread
+
+    def origin(self, thread_id: int) -> tuple[str, Origin | None]:
+        """Return the name of the model that a thread was held with last, and its file where that is known."""
+        with self._transaction("DEFERRED") as db:
+            name, _, settings, _ = self._find(db, thread_id)
+            return name, Origin.from_dict(json.loads(settings).get("file"))
 
     def _store(self, db: sqlite3.Connection, thread_id: int, thread: Conversation) -> _Written:
         """Write what differs from what is stored, and return what is there then."""

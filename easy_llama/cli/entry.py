@@ -20,6 +20,7 @@ from .config import config
 from .defaults import default_map
 from .generate import generate
 from .models import models, pull
+from .replay import replay
 from .threads import threads
 from .tools import candidates, explain, guide, info
 
@@ -44,7 +45,9 @@ def cli(context: click.Context, debug: bool) -> None:
         context.invoke(chat)
 
 
-for _command in (chat, generate, threads, candidates, compare, explain, guide, info, models, pull, config):
+for _command in (
+    chat, generate, threads, replay, candidates, compare, explain, guide, info, models, pull, config,
+):  # fmt: skip
     cli.add_command(_command)
 
 

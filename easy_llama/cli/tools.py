@@ -37,7 +37,8 @@ def candidates(prompt: str, k: int, model_path: str | None, **options: Any) -> N
 @click.command()
 @click.argument("model_path", metavar="[MODEL]", required=False)
 def info(model_path: str | None) -> None:
-    """Show what the header of MODEL says, without loading it."""
+    """Show what the header of MODEL says, without loading it, and what llama.cpp computes on here."""
+    from ..engines.llama.devices import build
     from ..engines.llama.open import kv_cache_bytes
 
     name = configured_model() if model_path is None else model_path
@@ -57,6 +58,12 @@ def info(model_path: str | None) -> None:
     for key, length in header.array_lengths.items():
         table.add_row(key, f"{length:,} values")
     print_table(table)
+    installed = build()
+    here = make_table("what it would run on", ">key", ">value")
+    here.add_row("llama-cpp-python", f"{installed.version}, built for {', '.join(installed.backends) or '?'}")
+    for device in installed.devices:
+        here.add_row("device", shortened(str(device)))
+    print_table(here)
 
 
 @click.command()

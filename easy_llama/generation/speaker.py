@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from io import IOBase
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -35,8 +36,9 @@ from ..errors import ExceededContextLengthException, PromptError, SettingsError
 from ..prompt import prompt_tokens
 from ..samplers.explain import StepReport, explain_steps, first_draw
 from ..samplers.presets import DefaultSampling, SimpleSampling
-from ..samplers.settings import SamplerSettings
+from ..samplers.settings import SamplerSettings, check_sampler
 from ..steps import likeliest, probabilities
+from ..terminal.escape import harmless
 from ..text.pieces import StopFinder, resolve_stops
 from .run import Chunk, Generation
 from .stats import Stats
@@ -184,14 +186,16 @@ class Speaker(ABC):
     ) -> str:
         """Print the text to ``file`` (standard output) as it is generated, then ``end``; return the text.
 
-        ``flush`` after each piece; at the end it is flushed in any case.
+        ``flush`` after each piece; at the end it is flushed in any case. On a terminal, what it could obey is
+        shown instead: a model's text is data.
         """
         out, pieces = sys.stdout if file is None else file, []
+        shown = harmless if isinstance(out, IOBase) and out.isatty() else str
         generation = self.generation(prompt, stops, sampler, strategy=strategy, decoder=decoder)
         try:
             for text in generation.pieces():
                 pieces.append(text)
-                out.write(text)
+                out.write(shown(text))
                 if flush:
                     out.flush()
         finally:
@@ -207,8 +211,12 @@ class Speaker(ABC):
         *,
         strategy: Strategy | None = None,
         decoder: Decoder | None = None,
+        shown: Mapping[int, bytes] | None = None,
     ) -> Generation:
-        """Return the generation that the three methods above read: its pieces, its tokens, its statistics."""
+        """Return the generation that the three methods above read: its pieces, its tokens, its statistics.
+
+        ``shown`` holds texts for tokens that add none, such as markers that are control tokens.
+        """
         tokens, limit = self._prompt_and_limit(prompt, sampler)
         end_tokens, texts = resolve_stops(self.tokenizer, stops)
         seed = sampler.real_seed()
@@ -216,9 +224,10 @@ class Speaker(ABC):
             decoder = decoder_for(sampler, seed, self.tokenizer, strategy, texts)
         elif strategy is not None:
             raise SettingsError("strategy and decoder can't be used together: give the decoder the strategy")
+        piece = self.tokenizer.piece
         return Generation(
             self.engine,
-            self.tokenizer.piece,
+            (lambda token: shown.get(token) or piece(token)) if shown else piece,
             check_callable("decoder", decoder),
             tokens,
             end_tokens,
@@ -230,7 +239,7 @@ class Speaker(ABC):
 
     def _prompt_and_limit(self, prompt: Prompt, sampler: SamplerSettings) -> tuple[list[int], int]:
         """Return the prompt's tokens and how many may follow."""
-        _check_sampler(sampler)
+        check_sampler(sampler)
         tokens, n_ctx = prompt_tokens(self, prompt), self.engine.n_ctx
         room = room_for(sampler, n_ctx, len(tokens))
         if room < 1:
@@ -258,7 +267,7 @@ class Speaker(ABC):
         by default. Of ``sampler`` the logit bias, the penalties and ``max_len_tokens`` count. The beams share
         the context, which holds once what they have in common; where it is full the search ends.
         """
-        _check_sampler(sampler)
+        check_sampler(sampler)
         settings = replace(
             sampler, num_beams=num_beams, length_penalty=length_penalty, early_stopping=early_stopping
         )
@@ -327,7 +336,7 @@ class Speaker(ABC):
         The first report is the model's own distribution, the last one what is drawn from; for mirostat and
         adaptive-p as at the beginning of a text. NoTokenLeft where a step removes every token.
         """
-        _check_sampler(sampler)
+        check_sampler(sampler)
         tokens, named = prompt_tokens(self, prompt), sampler.named_steps(self.tokenizer)
         if sampler.is_constrained:
             engine = self.engine
@@ -356,8 +365,3 @@ class Speaker(ABC):
             finally:
                 evaluated, seconds = n_evaluated(engine) - before, perf_counter() - start
                 self.stats = Stats(evaluated=evaluated, reused=reused, prompt_seconds=seconds)
-
-
-def _check_sampler(sampler: object) -> None:
-    if not isinstance(sampler, SamplerSettings):
-        raise SettingsError(f"sampler must be a SamplerSettings; got {type(sampler).__name__}")

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..engine import Step, Tokenizer
+from ..errors import SettingsError
 from ..steps import draws
 from ..steps.random import XTC, stream_seed, uniform
 from .fields import MAX_SEED, STEPS, SamplerFields, StepNeeds, StepRow, describe
 
-__all__ = ["SamplerSettings"]
+__all__ = ["SamplerSettings", "check_sampler"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +95,11 @@ class SamplerSettings(SamplerFields):
 
 
 SamplerSettings.__doc__ = f"How the next token is chosen.\n\n{describe()}\n"
+
+
+def check_sampler(sampler: object) -> None:
+    """Raise SettingsError where ``sampler`` is no SamplerSettings."""
+    if not isinstance(sampler, SamplerSettings):
+        raise SettingsError(
+            f"sampler must be a SamplerSettings, such as ez.SamplerSettings(temp=0.5); got {sampler!r:.100}"
+        )
