@@ -18,6 +18,7 @@ import click
 import pytest
 
 import easy_llama as ez
+from easy_llama.chat.history import History
 from easy_llama.cli import cli, defaults, main
 from easy_llama.samplers.texts import text_of_value
 from tests.test_cli import run as in_a_process
@@ -290,3 +291,16 @@ def test_keys_that_only_some_commands_have(file: Path) -> None:
     assert defaults.default_map("compare") == {"threads": "1", "model_path": "other"}
     assert "model_path" not in defaults.default_map("chat"), "so that a chat knows whether one was given"
     assert defaults.default_map("threads") == {}
+
+
+def test_a_kept_chat_goes_on_with_its_own_model(file: Path, model: ez.Model) -> None:
+    thread = ez.Thread(model, sampler=ez.samplers.GreedyDecoding)
+    thread.send("My name is Anna.")
+    with History() as history:
+        history.begin(thread)
+    works("config", "set", "model", "other")
+    done = run("chat", "--resume", stdin="What is my name?\n")
+    assert "Anna" in done.stdout
+    assert "it goes on with" not in done.stderr, "neither another model nor a word of one"
+    with History() as history:
+        assert history.threads()[0].model == "tiny.gguf"

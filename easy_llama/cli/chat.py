@@ -58,10 +58,7 @@ def chat(
     ban: tuple[str, ...] = (),
     **options: Any,
 ) -> None:
-    """Chat with MODEL: a GGUF file, a name that easy-llama models lists, or owner/repo:file.gguf on the hub.
-
-    By default the model that easy-llama config names, or the toy in the box.
-    """
+    """Chat with MODEL: a path, a name that easy-llama models lists, or owner/repo:file.gguf; else the toy."""
 
     if resume is not None and (refused := _given("format_name", "system", "overflow")):
         flag = refused[0].removesuffix("_name")
