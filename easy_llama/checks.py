@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from operator import index
 from typing import Any, TypeGuard
@@ -15,6 +15,7 @@ from .errors import ExceededContextLengthException, PromptError, SettingsError
 __all__ = [
     "check_callable",
     "check_each_once",
+    "check_flag",
     "check_integer",
     "check_number",
     "check_optional_integer",
@@ -23,6 +24,7 @@ __all__ = [
     "check_tokens",
     "is_integer",
     "is_number",
+    "token_ids",
 ]
 
 
@@ -44,7 +46,7 @@ def check_integer(name: str, value: Any, low: int, high: int | None = None, *, a
     if is_integer(value, low, math.inf if high is None else high):
         return int(value)
     allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
-    raise SettingsError(f"{name} must be an integer {allowed}{also}; got {value!r}")
+    raise SettingsError(f"{name} must be an integer {allowed}{also}; got {value!r:.80}")
 
 
 def check_optional_integer(name: str, value: Any, low: int, high: int | None = None) -> int | None:
@@ -59,7 +61,14 @@ def check_number(name: str, value: Any, low: float, high: float, *, also: str = 
     """
     if is_number(value) and low <= value <= high:
         return float(value)
-    raise SettingsError(f"{name} must be a number from {low:.10g} to {high:.10g}{also}; got {value!r}")
+    raise SettingsError(f"{name} must be a number from {low:.10g} to {high:.10g}{also}; got {value!r:.80}")
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return ``value`` as a bool; SettingsError unless it is True or False, numpy's too."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise SettingsError(f"{name} must be True or False; got {value!r:.80}")
 
 
 def check_callable(name: str, value: Any, *, also: str = "") -> Callable[..., Any]:
@@ -67,7 +76,7 @@ def check_callable(name: str, value: Any, *, also: str = "") -> Callable[..., An
     if callable(value):
         function: Callable[..., Any] = value
         return function
-    raise SettingsError(f"{name} must be a function{also}; got {value!r}")
+    raise SettingsError(f"{name} must be a function{also}; got {value!r:.80}")
 
 
 # --- tokens --------------------------------------------------------------------------------------------
@@ -78,7 +87,14 @@ def check_token(token: Any, n_vocab: int) -> int:
     with suppress(TypeError):
         if not isinstance(token, bool) and 0 <= index(token) < n_vocab:
             return index(token)
-    raise PromptError(f"the token id {token!r} is not an int from 0 to {n_vocab - 1}")
+    raise PromptError(f"the token id {token!r:.80} is not an int from 0 to {n_vocab - 1}")
+
+
+def token_ids(tokens: Any, n_vocab: int) -> list[int]:
+    """Return ``tokens``, a list or an array of one dimension, as ints; PromptError unless they are ids."""
+    if isinstance(tokens, (str, bytes)) or not isinstance(tokens, Iterable):
+        raise PromptError(f"tokens must be a list of token ids; got {tokens!r:.80}")
+    return [check_token(token, n_vocab) for token in tokens]
 
 
 def check_tokens(tokens: Sequence[int], held: int, n_vocab: int, n_ctx: int) -> None:

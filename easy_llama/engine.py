@@ -248,8 +248,20 @@ class Tokenizer(Protocol):
         ...
 
     def decode(self, tokens: Sequence[int]) -> bytes:
-        """Return the bytes of ``tokens``; control tokens add none."""
+        """Return the bytes of ``tokens``; control tokens add none.
+
+        Where they begin a sequence, with its beginning token, a space that ``encode`` added goes.
+        """
         return b"".join(map(self.piece, tokens))
+
+    def first_tokens(self) -> list[int]:
+        """Return what a text from nothing begins with: the beginning-of-sequence token, [] without one."""
+        return self.encode("")
+
+    @property
+    def adds_space(self) -> bool:
+        """Whether ``encode`` puts a space before a text that is no part of it, as SentencePiece does."""
+        return False
 
     def raw_text(self, token: int) -> str:
         """Return what the vocabulary writes for ``token``, such as ``Ġmeow`` or ``▁me``."""

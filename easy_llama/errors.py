@@ -2,6 +2,7 @@
 
 EasyLlamaError                         catch this for all of them
 ├─ SettingsError      (ValueError)     a sampler setting or an argument outside its range
+├─ ArgumentError      (TypeError)      an argument of no such name, one too many or one missing
 ├─ PromptError        (ValueError)     a prompt or a token that can't be evaluated
 │  └─ ExceededContextLengthException   more tokens than the context holds
 ├─ FormatError        (ValueError)     a prompt format or a chat template that can't be used
@@ -23,6 +24,7 @@ EasyLlamaError                         catch this for all of them
 from __future__ import annotations
 
 __all__ = [
+    "ArgumentError",
     "ContextFullError",
     "EasyLlamaError",
     "EasyLlamaWarning",
@@ -51,6 +53,10 @@ class EasyLlamaError(Exception):
 
 class SettingsError(EasyLlamaError, ValueError):
     """A setting or argument is outside its range; the text names field, value and range."""
+
+
+class ArgumentError(EasyLlamaError, TypeError):
+    """A call has an argument of no such name, one too many or one missing; the text says what was meant."""
 
 
 class PromptError(EasyLlamaError, ValueError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
+from .caller import helpful
 from .errors import ExceededContextLengthException, ModelUnloadedException
 from .generation.speaker import Beam, Speaker
 from .generation.stats import Stats
@@ -76,6 +77,7 @@ class Model(Speaker):
     SettingsError. Leaving a ``with`` block unloads the model.
     """
 
+    @helpful()
     def __init__(
         self,
         model_path: str | os.PathLike[str] | None = None,
@@ -119,7 +121,7 @@ class Model(Speaker):
         self._loaded, self.facts = loaded, loaded.facts
 
     def _load(self) -> LoadedModel:
-        """Open the file; its warnings point at who called the method that calls this."""
+        """Open the file and return what was loaded."""
         from .engines.llama.load import load_model
 
         return load_model(self._path, self._options)

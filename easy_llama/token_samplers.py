@@ -14,6 +14,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from .caller import helpful, warn
 from .checks import check_integer, check_number
 from .decoding.antislop import AntiSlopStrategy
 from .decoding.backtracking import Backtracking
@@ -68,7 +69,7 @@ class TokenSampler:
     def sample(
         self,
         model: Provider,
-        prompt: str | Sequence[int],
+        input_ids: str | Sequence[int],
         max_length: int = 100,
         num_return_sequences: int = 1,
         *,
@@ -78,16 +79,17 @@ class TokenSampler:
     def sample(
         self,
         model: Any,
-        prompt: Any,
+        input_ids: Any,
         max_length: int = 100,
         num_return_sequences: int = 1,
         *,
         seed: int | None = None,
     ) -> Any: ...
+    @helpful()
     def sample(
         self,
         model: Any,
-        prompt: Any,
+        input_ids: Any,
         max_length: int = 100,
         num_return_sequences: int = 1,
         *,
@@ -95,9 +97,9 @@ class TokenSampler:
     ) -> Any:
         """Return ``num_return_sequences`` sequences: the prompt's tokens and up to ``max_length`` new ones.
 
-        - ``model``: a provider; then ``prompt`` is a text or token ids, and the result a list of lists, each
-          ending before an end token
-        - or a PyTorch model: then ``prompt`` is ``input_ids``, a tensor (batch, n), and the result a tensor
+        - ``model``: a provider; then ``input_ids`` is a text or token ids, and the result a list of lists,
+          each ending before an end token
+        - or a PyTorch model: then ``input_ids`` is a tensor (batch, n), and the result a tensor
           (batch * num_return_sequences, length). Rows end at their end token and are padded
         - ``seed``: the same call returns the same; each sequence has draws of its own
         """
@@ -105,12 +107,15 @@ class TokenSampler:
         check_integer("num_return_sequences", num_return_sequences, 1)
         first = replace(SimpleSampling, seed=seed).real_seed()
         if not isinstance(model, Provider):
-            return self._sample_tensor(model, prompt, max_length, num_return_sequences, first)
-        tokens = prompt_tokens(model, prompt)
+            return self._sample_tensor(model, input_ids, max_length, num_return_sequences, first)
+        tokens = prompt_tokens(model, input_ids)
         limit = min(max_length, model.engine.n_ctx - len(tokens))
         with reserved(model.engine):
             found = self._sequences(model, tokens, limit, num_return_sequences, first)
         return [[*tokens, *new] for new in found]
+
+    def _get_ready(self, provider: ModelProvider) -> None:
+        """Look for what a bare model needs beside its engine."""
 
     def _sequences(
         self, provider: Provider, tokens: list[int], limit: int, n: int, seed: int
@@ -126,6 +131,7 @@ class TokenSampler:
         provider = ModelProvider(model)
         ends = provider.tokenizer.end_tokens
         try:
+            self._get_ready(provider)
             prompts = rows_of(input_ids, provider)
             limit = min(max_length, provider.engine.n_ctx - len(prompts[0]))
             if limit < 1:
@@ -146,6 +152,7 @@ class TokenSampler:
         return tensor_of([[*p, *new] for p, new in zip(each, ended, strict=True)], input_ids, model, ends)
 
 
+@helpful()
 @dataclass(frozen=True)
 class TemperatureSampler(TokenSampler):
     """Divides the logits by ``temperature``: below 1 is more predictable, 0 is greedy."""
@@ -158,6 +165,7 @@ class TemperatureSampler(TokenSampler):
         return _only("temperature", temp=self.temperature)
 
 
+@helpful()
 @dataclass(frozen=True)
 class TopKSampler(TokenSampler):
     """Draws from the ``k`` likeliest tokens."""
@@ -173,6 +181,7 @@ class TopKSampler(TokenSampler):
         return _only("k", top_k=self.k)
 
 
+@helpful()
 @dataclass(frozen=True)
 class TopPSampler(TokenSampler):
     """Draws from the fewest tokens whose probabilities sum to at least ``p``."""
@@ -185,6 +194,7 @@ class TopPSampler(TokenSampler):
         return _only("p", top_p=self.p)
 
 
+@helpful()
 @dataclass(frozen=True)
 class MinPSampler(TokenSampler):
     """Draws from the tokens that are at least ``min_p`` times as likely as the likeliest."""
@@ -197,6 +207,7 @@ class MinPSampler(TokenSampler):
         return _only("min_p", min_p=self.min_p)
 
 
+@helpful()
 @dataclass(frozen=True)
 class XTCSampler(TokenSampler):
     """With ``probability`` removes all tokens of at least ``threshold`` but the least likely of them."""
@@ -210,12 +221,15 @@ class XTCSampler(TokenSampler):
         return _only("threshold", xtc_threshold=self.threshold, xtc_probability=self.probability)
 
 
+@helpful()
 @dataclass(frozen=True)
 class AntiSlopSampler(TokenSampler):
     """Makes phrases ``penalty`` times as likely: goes back where one is complete, and draws again.
 
     - ``slops``: phrases and compiled patterns, by default ``DEFAULT_SLOPS``; as a mapping each has a factor
-      of its own. They need a tokenizer, so a bare PyTorch model takes ``disallowed_phrases`` only
+      of its own. They need a tokenizer. That of a PyTorch model is its attribute ``tokenizer``, or what
+      transformers has on this machine for the name in ``model.config``; nothing is fetched. A model without
+      one takes ``disallowed_phrases``; the default slops are left out with a warning
     - ``penalty``: 0 is a ban, 1 changes nothing
     - ``disallowed_phrases``: lists of token ids
     - ``disallowed_tokens``: token ids that become ``penalty`` times as likely everywhere
@@ -239,26 +253,40 @@ class AntiSlopSampler(TokenSampler):
         bias = math.log(self.penalty) if self.penalty else -math.inf
         return _only("disallowed_tokens", logit_bias=dict.fromkeys(self.disallowed_tokens, bias))
 
+    @property
+    def _phrases(self) -> Iterable[Any] | Mapping[Any, float]:
+        """The slops, those by default where nothing else is disallowed."""
+        if self.slops is not None:
+            return self.slops
+        return () if self.disallowed_phrases or self.disallowed_tokens else DEFAULT_SLOPS
+
+    def _get_ready(self, provider: ModelProvider) -> None:
+        """Find the model's tokenizer where there are phrases; without one the default ones ban nothing."""
+        if not self._phrases or provider.read_text():
+            return
+        if self.slops is not None:
+            raise SettingsError(
+                "slops are texts, and this model tells no tokenizer: set its attribute tokenizer, give "
+                "disallowed_phrases as token ids, or sample from TransformersProvider(model, tokenizer)"
+            )
+        warn(
+            "AntiSlopSampler bans nothing here, because this model tells no tokenizer: set its attribute "
+            "tokenizer, or sample from TransformersProvider(model, tokenizer)"
+        )
+
     def decoder(self, provider: Provider, seed: int) -> Decoder:
         """Sampling with an AntiSlopStrategy."""
-        slops = self._slops(provider.tokenizer)
+        slops = self._factors(provider.tokenizer)
         if not slops:
             return Sampling(self.settings, seed, provider.tokenizer)
         is_text = not isinstance(provider.tokenizer, IdTokenizer)  # characters for tokens have no case
         strategy = AntiSlopStrategy(provider, slops, ignore_case=self.ignore_case and is_text)
         return Backtracking(strategy, self.settings, seed, provider.tokenizer)
 
-    def _slops(self, tokenizer: Tokenizer) -> dict[Any, float]:
+    def _factors(self, tokenizer: Tokenizer) -> dict[Any, float]:
         """Return what to look for, with its factors."""
         bare = tokenizer if isinstance(tokenizer, IdTokenizer) else None
-        slops = self.slops
-        if slops is None:
-            slops = () if self.disallowed_phrases or self.disallowed_tokens else DEFAULT_SLOPS
-        if slops and bare is not None:
-            raise SettingsError(
-                "a bare model has no tokenizer to find phrases with: give disallowed_phrases as token ids, "
-                "or sample from TransformersProvider(model, tokenizer)"
-            )
+        slops = () if bare is not None else self._phrases
         if isinstance(slops, str):
             raise SettingsError(f"slops must be a list of phrases; got only {slops!r}")
         found: dict[Any, float] = dict(
@@ -269,6 +297,7 @@ class AntiSlopSampler(TokenSampler):
         return found
 
 
+@helpful()
 @dataclass(frozen=True)
 class BeamSearchSampler(TokenSampler):
     """Finds the likeliest texts with ``beam_width`` unfinished ones at a time; nothing is drawn."""
@@ -301,6 +330,7 @@ class BeamSearchSampler(TokenSampler):
         return [one.tokens for one in found]
 
 
+@helpful()
 @dataclass(frozen=True)
 class QAlignSampler(TokenSampler):
     """Draws texts in proportion to p(text) * exp(reward(text) / beta), and returns the best of the chain.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -18,9 +19,27 @@ from easy_llama.engine import Engine, Logits, prefill
 from easy_llama.errors import StrategyError
 from easy_llama.samplers import SamplerSettings, SimpleSampling
 
-from .toys import PieceTokenizer, ToyProvider, table_of, toy
+from .toys import PieceTokenizer, Plain, ToyProvider, table_of, toy
 
 PIECES = ["a", "b", "c", "ab", "bc", " ", "."]
+
+
+def test_a_strategy_is_an_abstract_class() -> None:
+    assert inspect.isabstract(Strategy)
+
+    class Forgetful(Strategy):
+        def begin(self) -> None:
+            """Remember something, and never use it."""
+
+    with pytest.raises(TypeError, match=r"adjust.*keep"):
+        Forgetful()
+    for name, method in {
+        "adjust": lambda self, new, logits: logits, "keep": lambda self, new: len(new),
+        "finish": lambda self, new: len(new), "hold": 3,
+    }.items():  # fmt: skip
+        complete = type("Complete", (Forgetful,), {name: method})
+        assert not inspect.isabstract(complete), name
+        assert list(run(toy(["a", "b"]), complete(), limit=5)), name
 
 
 class Cutter(Strategy):
@@ -129,7 +148,7 @@ def test_without_a_rewind_it_is_plain_sampling(model: ez.Model) -> None:
     for settings in (SamplerSettings(seed=3), SamplerSettings(repeat_penalty=1.3, temp=1.2), SimpleSampling):
         plain = list(Sampling(settings, 3)(model.engine, prompt, end, 60))
         model.engine.rollback(0)
-        assert list(Backtracking(Strategy(), settings, 3)(model.engine, prompt, end, 60)) == plain
+        assert list(Backtracking(Plain(), settings, 3)(model.engine, prompt, end, 60)) == plain
         model.engine.rollback(0)
 
 
@@ -219,7 +238,7 @@ def test_a_strategy_that_keeps_what_it_must_not_is_an_error(keep: Any) -> None:
     provider.tokenizer.end_tokens = frozenset()
     with pytest.raises(StrategyError, match="4 were shown"):
         list(run(provider, Wrong()))
-    assert len(list(run(provider, Strategy(), limit=10))) == 10
+    assert len(list(run(provider, Plain(), limit=10))) == 10
 
 
 def test_a_strategy_that_never_comes_to_an_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,7 +251,6 @@ def test_the_command_prints_a_table_and_writes_a_report(tmp_path: Path) -> None:
     [
         (["x", "--methods", "greedy,nonsense"], "no method 'nonsense'; choose among greedy, sampling"),
         (["x", "--methods", ","], "methods is empty"),
-        (["", "--methods", "greedy"], "the prompt is empty"),
         (["word " * 600], "the context holds 512"),
         (["x", "--max-len-tokens", "0"], "max_len_tokens must be an integer of at least 1"),
         (["x", "--html", "/no/such/folder/x.html"], "there is no folder"),

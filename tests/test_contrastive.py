@@ -11,7 +11,7 @@ import easy_llama as ez
 from easy_llama.decoding import ContrastiveDecoder
 from easy_llama.engine import Engine, HiddenEngine, prefill
 from easy_llama.engines.table import TableEngine
-from easy_llama.errors import EngineError, ExceededContextLengthException, SettingsError
+from easy_llama.errors import EasyLlamaWarning, EngineError, ExceededContextLengthException, SettingsError
 from easy_llama.samplers import ContrastiveSearch, GreedyDecoding, SamplerSettings, SimpleSampling
 from easy_llama.steps.basic import probabilities
 
@@ -56,6 +56,31 @@ def test_it_is_the_definition_on_llama_cpp(model: ez.Model) -> None:
     assert expected != list(ContrastiveDecoder(0.0, 4, SimpleSampling)(model.engine, prompt, end, 30)), (
         "alpha changes the text"
     )
+
+
+@pytest.mark.parametrize("k", [16, 31, 40])
+def test_more_candidates_than_forks_are_evaluated_in_turns(model: ez.Model, k: int) -> None:
+    prompt, end = model.tokenize("Once upon a time there was"), model.tokenizer.end_tokens
+    expected = by_definition(model.engine, prompt, 0.6, k, end, 12)
+    model.engine.rollback(0)
+    settings = SamplerSettings(penalty_alpha=0.6, top_k=k, max_len_tokens=12)
+    before = model.engine.n_evaluated
+    with pytest.warns(EasyLlamaWarning, match="top_k=4 is usual") as caught:
+        assert model.generate(prompt, sampler=settings) == model.detokenize(expected)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    spent = model.engine.n_evaluated - before - len(prompt)
+    assert 12 * k <= spent <= 12 * (k + 1), "at most the winner is evaluated twice"
+    assert model.engine.n_forks_free == 15
+
+
+@pytest.mark.filterwarnings("ignore:contrastive search")
+def test_penalty_alpha_alone_is_enough(model: ez.Model) -> None:
+    assert model.generate("Once", sampler=SamplerSettings(penalty_alpha=0.6, max_len_tokens=4))
+    room = 20
+    prompt = (model.tokenize("Once upon a time, ") * 200)[: model.context_length - room]
+    model.generate(prompt, sampler=SamplerSettings(penalty_alpha=0.6))
+    assert len(model.engine.tokens) <= model.context_length
 
 
 def test_alpha_0_is_greedy(model: ez.Model) -> None:
@@ -104,9 +129,11 @@ def test_to_the_end_of_the_context(model: ez.Model) -> None:
 def test_what_it_needs(model: ez.Model) -> None:
     with pytest.raises(SettingsError, match="needs top_k"):
         model.generate("Hi", sampler=SamplerSettings(penalty_alpha=0.5, top_k=None))
-    with pytest.raises(SettingsError, match="room for 15; 4 is usual"):
-        model.generate("Hi", sampler=SamplerSettings(penalty_alpha=0.5, top_k=16))
-    assert model.generate("Hi", sampler=SamplerSettings(penalty_alpha=0.5, top_k=15, max_len_tokens=3))
+    forks = [model.engine.fork() for _ in range(15)]
+    with pytest.raises(SettingsError, match="room for none"):
+        model.generate("Hi", sampler=SamplerSettings(penalty_alpha=0.5, top_k=4))
+    for fork in forks:
+        fork.close()
 
     class NoHidden:
         n_vocab, n_ctx, tokens = 3, 10, [0]

@@ -33,7 +33,7 @@ from easy_llama.terminal.escape import escaped
 from easy_llama.terminal.menu import Choice, Option, choose
 from tests.test_cli import COMMAND, run
 
-from .toys import PieceTokenizer, ToyProvider, table_of, toy
+from .toys import PieceTokenizer, Plain, ToyProvider, table_of, toy
 
 PIECES: list[str | bytes] = ["a", "b", "ab", " ", "é", b"\xc3", b"\xa9", "."]
 needs_terminal = pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")
@@ -153,7 +153,7 @@ def test_going_back_skips_what_was_taken_without_asking() -> None:
     assert [text for text, _, _ in person.shown] == ["bc", "bcabc", "bc", "bcd"]
     assert tokenizer.text(tokens) == "bcd"
     never = HumanGuidanceStrategy(provider, min_autopass=0, choose=Person())
-    assert tokens_of(provider, never, limit=7) == tokens_of(provider, Strategy(), GreedyDecoding, 7)
+    assert tokens_of(provider, never, limit=7) == tokens_of(provider, Plain(), GreedyDecoding, 7)
 
 
 def test_always_asking_means_also_where_it_is_certain() -> None:

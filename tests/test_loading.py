@@ -10,12 +10,13 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 import easy_llama as ez
-from easy_llama.errors import EasyLlamaWarning
+from easy_llama.errors import EasyLlamaWarning, SettingsError
 from easy_llama.samplers import DefaultSampling, GreedyDecoding
 from tests.conftest import chatml
 
@@ -45,6 +46,29 @@ def test_unload_load_reload_and_with() -> None:
         assert model.engine.tokens == []
     with pytest.raises(ez.model.ModelUnloadedException):
         model.generate("x")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_path", "context_length", "n_gpu_layers", "offload_kqv", "flash_attn", "verbose",
+        "quantize_kv_cache", "n_threads", "rope_freq_base",
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_blamed_on_its_argument(name: str) -> None:
+    may_be_none = {"model_path", "context_length", "n_threads", "rope_freq_base"}
+    wrong: list[Any] = [[], {}, object(), float("nan"), 1.5j, 10**400, -(10**400)]
+    wrong += [] if name == "model_path" else ["yes", "1", "", b"x"]
+    wrong += [] if name in may_be_none else [None]
+    wrong += [0, 1, 0.0] if name in ("offload_kqv", "flash_attn", "verbose", "quantize_kv_cache") else [True]
+    wrong += [512.0] if name in ("context_length", "n_gpu_layers", "n_threads") else []
+    for value in wrong:
+        with pytest.raises(SettingsError) as caught:
+            ez.Model(**{name: value})
+        text = str(caught.value)
+        assert text.startswith(f"{name} must be"), text
+        assert f"got {value!r:.60}" in text
+        assert len(text) < 250
 
 
 def test_unloading_in_the_middle_of_a_stream_ends_it_with_an_error() -> None:

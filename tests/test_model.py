@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -211,7 +212,21 @@ def test_candidates_are_probabilities_over_the_whole_vocabulary(model: ez.Model)
     assert sum(chances) == pytest.approx(1, abs=1e-4)
     assert chances == sorted(chances, reverse=True)
     assert [token for token, _ in model.candidates("The sky is", 3)] == [t for t, _ in everything[:3]]
-    assert isinstance(everything[0][1], np.floating)
+    first: Any = everything[0][1]
+    assert issubclass(type(first), np.floating), "as the specification says"
+    assert issubclass(type(first), float), "and a number of Python's own: json takes it"
+    assert json.loads(json.dumps(first)) == first
+
+
+def test_candidates_show_bare_numbers(model: ez.Model) -> None:
+    (_, first), (_, second) = model.candidates("The sky is", 2)
+    assert repr([("x", first)]) == f"[('x', {np.float32(first)!s})]"
+    assert str(second) == str(np.float32(second))
+    for beam in model.beams("The sky is", 2, sampler=ez.SamplerSettings(max_len_tokens=3)):
+        assert type(beam.score) is type(beam.logprob) is float
+    for report in model.explain("The sky is"):
+        numbers = (report.entropy, report.top_probability, report.favourite_probability)
+        assert {type(number) for number in numbers} == {float}
 
 
 def test_print_candidates_prints_the_lines_of_the_specification(model: ez.Model) -> None:
@@ -222,10 +237,32 @@ def test_print_candidates_prints_the_lines_of_the_specification(model: ez.Model)
     assert lines[0].startswith("token 'Ġmeow' has probability 0.")
 
 
+def test_an_empty_text_begins_with_the_beginning_token(model: ez.Model) -> None:
+    start = model.tokenize("")
+    assert start == [model.bos_token]
+    greedy = ez.SamplerSettings(temp=0, max_len_tokens=5)
+    text = model.generate(start, sampler=greedy)
+    assert text
+    assert model.generate("", sampler=greedy) == text
+    assert "".join(chunk["choices"][0]["text"] for chunk in model.stream("", sampler=greedy)) == text
+    model.engine.rollback(0)
+    assert [token for token, _ in model.candidates("", 3)] == [
+        token for token, _ in model.candidates(start, 3)
+    ]
+    assert model.explain("")[0].survivors == model.n_vocab
+    model.ingest("")
+    assert model.engine.tokens == start
+    assert model.beams("", 2, sampler=greedy)
+
+
 # --- bad input -----------------------------------------------------------------------------------------
 
 BAD_CALLS: list[tuple[Callable[[ez.Model], object], type[Exception], str]] = [
     (lambda m: m.generate([]), PromptError, "empty"),
+    (lambda m: m.detokenize(5), PromptError, "tokens must be a list of token ids; got 5"),  # type: ignore[arg-type]
+    (lambda m: m.detokenize(None), PromptError, "got None"),  # type: ignore[arg-type]
+    (lambda m: m.detokenize("abc"), PromptError, "got 'abc'"),  # type: ignore[arg-type]
+    (lambda m: m.decode([1.5]), PromptError, "1.5 is not an int"),  # type: ignore[list-item]
     (lambda m: m.generate(5), PromptError, "str or token ids; got int"),  # type: ignore[arg-type]
     (lambda m: m.generate(None), PromptError, "NoneType"),  # type: ignore[arg-type]
     (lambda m: m.generate(b"x"), PromptError, "bytes"),

@@ -236,8 +236,9 @@ def test_the_lengths_of_backtrack_sampler(model: ez.Model) -> None:
     for wrong in ({"max_length": 0}, {"max_new_tokens": 1.5}, {"temperature": -1}, {"top_k": "x"}):
         with pytest.raises(SettingsError):
             sampler.generate("Hi", **wrong)
+    assert len(list(sampler.generate("", max_new_tokens=2, seed=1))) == 2, "from the beginning token"
     empty: Any
-    for empty in ("", []):
+    for empty in (b"", []):
         with pytest.raises(PromptError):
             sampler.generate(empty)
     with pytest.raises(ExceededContextLengthException):

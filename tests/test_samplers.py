@@ -224,11 +224,11 @@ def test_tokens_that_the_model_suppresses_are_never_drawn(
     assert np.flatnonzero(left > -np.inf).tolist() == [0, 3, 4]
 
 
-def test_unknown_names_and_positions_are_refused() -> None:
+def test_unknown_names_and_too_many_positions_are_refused() -> None:
     with pytest.raises(TypeError, match="temperature"):
         SamplerSettings(temperature=1.0)  # type: ignore[call-arg]
-    with pytest.raises(TypeError):
-        SamplerSettings(1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="8 arguments by position"):
+        SamplerSettings(1, 1, 1, 1, 1, 1, 1, 1, 1)  # type: ignore[call-arg]
 
 
 def test_defaults_are_those_of_llama_cpp() -> None:

@@ -21,7 +21,7 @@ from easy_llama.samplers import GreedyDecoding, SamplerSettings
 from easy_llama.samplers.picker import NumpyPicker
 from easy_llama.terminal.menu import Choice, Option
 from tests.test_console import Terminal
-from tests.toys import toy
+from tests.toys import PieceTokenizer, toy
 
 PIECES = ["a", "b", "c", " ", "ab", "ba", "é", ".", "x"]
 SHORT = SamplerSettings(temp=0.0, max_len_tokens=12)
@@ -172,6 +172,55 @@ def test_what_a_provider_is(provider: Speaker) -> None:
     assert provider.name in ("tiny.gguf", "toy")
     assert (provider.chat_template is None) == (provider.name == "toy")
     assert provider.name in repr(provider)
+
+
+class SpaceBefore(PieceTokenizer):
+    """As SentencePiece does: BOS first, then a space that is no part of the text."""
+
+    adds_space = True
+
+    def encode(self, text: str, *, bos: bool = True, special: bool = True) -> list[int]:
+        return [0] * bos + (super().encode(" " + text) if text else [])
+
+    def decode(self, tokens: Sequence[int]) -> bytes:
+        data = b"".join(map(self.piece, tokens))
+        return data.removeprefix(b" ") if list(tokens[:1]) == [0] else data
+
+
+def test_only_a_text_that_begins_a_sequence_loses_the_space_that_was_added() -> None:
+    tokenizer = SpaceBefore(["", " a", " b", "c", " "])
+    table = np.full((6, 6), -9.0)
+    table[0, 1] = table[1, 2] = table[2, 3] = table[3, 1] = 5.0  # BOS, " a", " b", "c", " a", ...
+    provider = ez.EngineProvider(TableEngine(table), tokenizer)
+    settings = SamplerSettings(temp=0, max_len_tokens=4)
+    assert provider.generate("", sampler=settings) == "a bc a"
+    assert provider.generate([0], sampler=settings) == "a bc a"
+    assert provider.generate("a", sampler=settings) == " bc a b"
+    assert [chunk["choices"][0]["text"] for chunk in provider.stream("", sampler=settings)][:2] == ["a", " b"]
+    assert provider.generate("", stops=[" a"], sampler=settings) == "a bc", "the first one is no ' a'"
+    assert provider.beams("", 1, sampler=settings)[0].text == "a bc a"
+    assert provider.beams("a", 1, sampler=settings)[0].text == " bc a b"
+    found = provider.align("", lambda text: float(text.startswith("a")), 2, seed=1, sampler=settings)
+    assert found.best.text == "a bc a"
+    run = provider.generation("", sampler=settings)
+    text = "".join(run.pieces())
+    assert run.tokens_of(text) == ([1, 2, 3, 1], "")
+    assert provider.detokenize(provider.tokenize("a bc")) == "a bc"
+    assert provider.detokenize([1, 2]) == " a b"
+
+
+def test_where_there_is_no_beginning_token_an_empty_text_is_an_error() -> None:
+    provider = ez.EngineProvider(TableEngine(np.zeros((3, 3))), PieceTokenizer(["a", "b"]))
+    calls: list[Callable[[], object]] = [
+        lambda: provider.generate(""), lambda: list(provider.stream("")), lambda: provider.candidates("", 1),
+        lambda: provider.explain(""), lambda: provider.ingest(""), lambda: provider.beams(""),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(PromptError, match=r"prompt is empty, .* at least one character") as caught:
+            call()
+        assert "model." not in str(caught.value), "it reads well on the command line, too"
+    with pytest.raises(PromptError, match="empty list; give at least one token id"):
+        provider.generate([])
 
 
 def test_a_constraint_where_the_engine_has_none_is_an_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from easy_llama import steps
 from easy_llama.engine import Logits, Step
 from easy_llama.errors import SettingsError
 from easy_llama.samplers import SamplerSettings, numpy_picker
+from easy_llama.steps.draws import AdaptiveP, Mirostat, MirostatV2
 
 P = [0.5, 0.25, 0.15, 0.1]
 
@@ -179,6 +181,47 @@ def test_the_largest_are_found_by_the_maxima_of_stretches(
 def test_a_bias_outside_the_vocabulary_is_named() -> None:
     with pytest.raises(SettingsError, match="logit_bias names the token 4; the vocabulary has 0 to 3"):
         steps.logit_bias({1: 1.0, 4: 1.0})([], logits_of(P))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: steps.min_p(1.05), "p of min_p must be a number from 0 to 1; got 1.05"),
+        (lambda: steps.min_p(-0.1), "p of min_p"),
+        (lambda: steps.min_p(math.nan), "p of min_p .* got nan"),
+        (lambda: steps.top_p(1.01), "p of top_p"),
+        (lambda: steps.typical(-1), "p of typical"),
+        (lambda: steps.top_k(0), "k of top_k must be an integer of at least 1; got 0"),
+        (lambda: steps.top_k(2.5), "k of top_k"),  # type: ignore[arg-type]
+        (lambda: steps.top_n_sigma(-1), "n of top_n_sigma"),
+        (lambda: steps.xtc(1.5, 0.1, lambda position: 0.0), "probability of xtc"),
+        (lambda: steps.xtc(0.5, -0.1, lambda position: 0.0), "threshold of xtc"),
+        (lambda: steps.xtc(0.5, 0.1, 0.3), "coin of xtc must be a function"),  # type: ignore[arg-type]
+        (lambda: steps.temperature(-0.5), "temp of temperature"),
+        (lambda: steps.temperature(1e-9), "0, which is greedy, or at least"),
+        (lambda: steps.temperature(math.inf), "temp of temperature"),
+        (lambda: steps.dynamic_temperature(1.0, -1.0), "spread of dynamic_temperature"),
+        (lambda: steps.dynamic_temperature(1.0, 0.5, -1.0), "exponent of dynamic_temperature"),
+        (lambda: steps.penalties(-1, 1.0, 0.0, 0.0), "last_n of penalties"),
+        (lambda: steps.penalties(64, 0.0, 0.0, 0.0), "repeat of penalties"),
+        (lambda: steps.penalties(64, 1.0, math.nan, 0.0), "frequency of penalties"),
+        (lambda: steps.penalties(64, 1.0, 0.0, math.inf), "presence of penalties"),
+        (lambda: steps.logit_bias({-1: 1.0}), "a token of logit_bias"),
+        (lambda: steps.logit_bias({1: math.nan}), "a bias must be a number, or -inf .* got nan"),
+        (lambda: steps.logit_bias({1: math.inf}), "a bias"),
+        (lambda: steps.dry(-1, 1.75, 2, 64), "multiplier of dry"),
+        (lambda: steps.dry(0.8, 0.5, 2, 64), "base of dry"),
+        (lambda: steps.dry(0.8, 1.75, -1, 64), "allowed_length of dry"),
+        (lambda: steps.dry(0.8, 1.75, 2, -1), "last_n of dry"),
+        (lambda: MirostatV2(-1.0, 0.1), "tau"),
+        (lambda: Mirostat(5.0, 1.5), "eta"),
+        (lambda: AdaptiveP(1.5, 0.9), "target"),
+        (lambda: AdaptiveP(0.5, 1.0), "decay must be a number from 0 to 0.99; got 1.0"),
+    ],
+)
+def test_a_step_out_of_range_is_refused_when_it_is_made(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        make()
 
 
 def test_xtc_removes_as_often_as_asked() -> None:

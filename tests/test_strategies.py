@@ -39,7 +39,7 @@ from easy_llama.samplers import GreedyDecoding, SamplerSettings, SimpleSampling
 from easy_llama.terminal.menu import Choice, Option
 
 from .conftest import SHARED
-from .toys import PieceTokenizer, ToyProvider, table_of, toy
+from .toys import PieceTokenizer, Plain, ToyProvider, table_of, toy
 
 # letters that overlap, a character in bytes, and "X", "Y", which come only when they are forced
 PIECES: list[str | bytes] = ["a", "b", "ab", "ba", "A", "B", "aB", " ", "é", b"\xc3", b"\xa9", ".", "X", "Y"]
@@ -711,4 +711,4 @@ def test_a_part_that_answers_nonsense_is_named() -> None:
             return None  # type: ignore[return-value]
 
     with pytest.raises(StrategyError, match="Wrong wants to keep None of 1 tokens"):
-        tokens_of(letters(1), ChainStrategy([Strategy(), Wrong()]))
+        tokens_of(letters(1), ChainStrategy([Plain(), Wrong()]))

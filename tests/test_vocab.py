@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import llama_cpp
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import easy_llama as ez
 from easy_llama.engines.llama.log import collected_log, install_log
@@ -42,6 +45,53 @@ def test_every_piece_is_whole_and_text_comes_back(vocabulary: tuple[Path, LlamaT
     for text in ("Hello, world! 123", "é ☃ 👩‍👩‍👧 \n\t  x", "{'a': [1.5, null]}"):
         tokens = tokenizer.encode(text, bos=False, special=False)
         assert tokenizer.decode(tokens).decode().strip() == text.strip()
+
+
+TEXTS = [
+    "", "a", " a", "  a", "a ", " ", "   ", "\n", "\n\n a\n", "\t\tx", "Hello, world! 123",
+    "one\ntwo\n\nthree", "日本語のテキスト", " 日本語", "👩‍👩‍👧 emoji 🦙", "é ☃ naïve", "e\u0301",
+    "<b>bold</b>", "a <i>b</i>",
+    "{'a': [1.5, null]}",
+    "\u2581under", "\u200b", "x" * 300, "مرحبا بالعالم", "\u00a0nbsp",
+]  # fmt: skip
+
+
+def test_a_text_comes_back_as_it_was(vocabulary: tuple[Path, LlamaTokenizer]) -> None:
+    path, tokenizer = vocabulary
+    theirs = Path(f"{path}.inp").read_text(encoding="utf-8").split("\n__ggml_vocab_test__\n")
+    for text in [*TEXTS, *theirs]:
+        back = tokenizer.decode(tokenizer.encode(text)).decode()
+        if "\u2581" in text and tokenizer.adds_space:
+            text = text.replace("\u2581", " ")  # SentencePiece writes a space so: the two are one to it
+        assert back == text
+
+
+@given(st.text(max_size=40))
+def test_any_text_comes_back(text: str) -> None:
+    assume("\u2581" not in text)
+    for tokenizer in loaded_vocabularies():
+        tokens = tokenizer.encode(text, special=False)
+        assert tokenizer.decode(tokens).decode() == text
+
+
+@lru_cache
+def loaded_vocabularies() -> list[LlamaTokenizer]:
+    """Kept until the tests end; [] where the files are not."""
+    install_log()
+    with collected_log():
+        return [
+            LlamaTokenizer(llama_cpp.Llama(str(path), vocab_only=True, n_ctx=8, n_batch=8, verbose=False))
+            for path in VOCABULARIES
+        ]
+
+
+def test_what_stands_in_the_middle_of_a_text_keeps_its_space(vocabulary: tuple[Path, LlamaTokenizer]) -> None:
+    _, tokenizer = vocabulary
+    whole = tokenizer.encode("one two three")
+    n = len(tokenizer.encode("one"))
+    assert tokenizer.decode(whole[n:]) == b" two three"
+    assert b"".join(tokenizer.decode([token]) for token in whole[n:]) == b" two three"
+    assert tokenizer.decode(whole[:n]) == b"one"
 
 
 def test_markup_is_text_unless_asked_for(vocabulary: tuple[Path, LlamaTokenizer]) -> None:

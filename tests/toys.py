@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from easy_llama.decoding.backtracking import Strategy
 from easy_llama.engine import Engine, Logits, Tokenizer
 from easy_llama.engines.table import TableEngine
 
@@ -52,6 +53,13 @@ class ToyProvider:
 
     engine: Engine
     tokenizer: PieceTokenizer
+
+
+class Plain(Strategy):
+    """A strategy that changes nothing."""
+
+    def keep(self, new: Sequence[int]) -> int:
+        return len(new)
 
 
 def toy(pieces: Sequence[str | bytes], seed: int = 0, spread: float = 1.5) -> ToyProvider:

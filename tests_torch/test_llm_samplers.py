@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import socket
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,10 +18,17 @@ from hypothesis import strategies as st
 from transformers.generation import logits_process as hf_steps
 
 import easy_llama as ez
-from easy_llama.errors import EngineError, ExceededContextLengthException, PromptError, SettingsError
+from easy_llama.errors import (
+    EasyLlamaWarning,
+    EngineError,
+    ExceededContextLengthException,
+    PromptError,
+    SettingsError,
+)
 from easy_llama.steps import basic as steps
 
 from .models import N_CTX, N_VOCAB, PlainModule, llama
+from .test_torch_text import byte_level
 
 SAMPLERS: list[ez.TokenSampler] = [
     ez.TemperatureSampler(0.7),
@@ -179,6 +188,129 @@ def test_repetition_penalty(logits: Any, penalty: float, history: list[int]) -> 
     assert np.allclose(steps.penalties(64, penalty, 0.0, 0.0)(history, logits), other, rtol=1e-5)
 
 
+# --- AntiSlopSampler() finds the model's tokenizer ---------------------------------------------------------
+
+
+class Talker(torch.nn.Module):
+    """Writes ``text`` over and over, whatever comes before; nearly as likely are the other tokens."""
+
+    def __init__(self, tokens: list[int], n_vocab: int) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(eos_token_id=None)
+        self.tokens, self.n_vocab = tokens, n_vocab
+
+    def forward(self, input_ids: torch.Tensor) -> Any:
+        logits = torch.zeros(*input_ids.shape, self.n_vocab)
+        logits[..., self.tokens[input_ids.shape[1] % len(self.tokens)]] = 9.0
+        return SimpleNamespace(logits=logits)
+
+
+class Letters:
+    """A tokenizer that has no more than the documents ask for."""
+
+    eos_token_id = None
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(char) - 32 for char in text]
+
+    def decode(self, tokens: list[int]) -> str:
+        return "".join(chr(32 + int(token)) for token in tokens)
+
+
+def slop_in(text: str) -> bool:
+    return any(slop in text.lower() for slop in ez.token_samplers.DEFAULT_SLOPS)
+
+
+@pytest.mark.parametrize("kind", ["transformers", "letters"])
+def test_anti_slop_finds_the_tokenizer_of_a_wrapper(kind: str) -> None:
+    tokenizer: Any = byte_level() if kind == "transformers" else Letters()
+    tokens = tokenizer.encode("they delve; ")
+    talker = Talker(tokens, 400 if kind == "transformers" else 96)
+
+    class ModelWrapper:  # as in the document
+        def __init__(self, base_model: Any, tokenizer: Any) -> None:
+            self.model = base_model
+            self.tokenizer = tokenizer
+            self.config = type("Config", (), {"eos_token_id": tokenizer.eos_token_id})()
+
+        def __call__(self, input_ids: torch.Tensor) -> Any:
+            outputs = self.model(input_ids)
+            return type("Output", (), {"logits": outputs.logits})()
+
+    model = ModelWrapper(talker, tokenizer)
+    start = torch.tensor([[tokens[0]], [tokens[0]]])
+    free = ez.TemperatureSampler(0.3).sample(model, start, max_length=40, seed=1)
+    assert slop_in(tokenizer.decode(free[0].tolist())), "without it the model writes nothing else"
+    held = ez.AntiSlopSampler().sample(model, start, max_length=40, num_return_sequences=2, seed=1)
+    assert held.shape == (4, 41)
+    assert not any(slop_in(tokenizer.decode(row[1:].tolist())) for row in held)
+
+
+def test_anti_slop_finds_the_tokenizer_of_a_hugging_face_model_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "socket", no_network)
+    made = llama()
+    made.config.eos_token_id = made.generation_config.eos_token_id = None
+    made.save_pretrained(tmp_path)
+    letters().save_pretrained(tmp_path)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ids = torch.tensor([[3]])
+    free = ez.TemperatureSampler().sample(model, ids, max_length=30, seed=2)
+    text = tokenizer.decode(free[0])
+    held = ez.AntiSlopSampler([text[10:12]]).sample(model, ids, max_length=30, seed=2)
+    assert text[10:12].lower() not in tokenizer.decode(held[0, 1:]).lower()
+    same = ez.AntiSlopSampler().sample(model, ids, max_length=30, seed=2)  # no slop comes of such weights
+    assert same.tolist() == free.tolist()
+
+
+@pytest.mark.parametrize("kind", [*MODELS, "a name that is not here"])
+def test_without_a_tokenizer_anti_slop_says_once_that_it_bans_nothing(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "socket", no_network)
+    model = MODELS.get(kind, llama)()
+    if kind not in MODELS:
+        model.config.name_or_path = "nobody/has-such-a-model"
+    ids = torch.tensor([[1, 2], [3, 4]])
+    with pytest.warns(EasyLlamaWarning, match="bans nothing") as caught:
+        found = ez.AntiSlopSampler().sample(model, ids, max_length=6, num_return_sequences=2, seed=1)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert found.shape[0] == 4
+    same = ez.TemperatureSampler(1.0).sample(model, ids, max_length=6, num_return_sequences=2, seed=1)
+    assert found.tolist() == same.tolist()
+
+
+def no_network(*args: Any, **kwargs: Any) -> Any:
+    raise AssertionError("nothing may be fetched")
+
+
+def letters() -> Any:
+    """A tokenizer whose tokens are characters, as many as the tiny models know."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    vocab = {
+        char: i
+        for i, char in enumerate(["<unk>", *"abcdefghijklmnopqrstuvwxyz0123456789-:. "[: N_VOCAB - 1]])
+    }
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+def test_the_names_of_llm_samplers() -> None:
+    model, ids = llama(), torch.tensor([[1, 2, 3]])
+    for sampler in SAMPLERS:
+        found = sampler.sample(model=model, input_ids=ids, max_length=4, num_return_sequences=1)
+        assert torch.equal(found[:, :3], ids)
+    wrong: Any = SAMPLERS[0].sample
+    with pytest.raises(TypeError, match="did you mean 'input_ids'"):
+        wrong(model, prompt=ids)
+
+
 # --- bad input -------------------------------------------------------------------------------------------
 
 
@@ -221,7 +353,7 @@ def test_models_that_are_none() -> None:
 
 def test_phrases_need_a_tokenizer_and_sequences_a_width() -> None:
     with pytest.raises(SettingsError, match="disallowed_phrases"):
-        ez.AntiSlopSampler().sample(llama(), torch.tensor([[1]]))
+        ez.AntiSlopSampler(["delve"]).sample(llama(), torch.tensor([[1]]))
     with pytest.raises(SettingsError, match="5 is more than the 3 beams"):
         ez.BeamSearchSampler(3).sample(llama(), torch.tensor([[1]]), num_return_sequences=5)
 

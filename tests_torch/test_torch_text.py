@@ -21,10 +21,11 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast
 
-from easy_llama import AntiSlopStrategy, BacktrackSampler, Strategy
+from easy_llama import AntiSlopStrategy, BacktrackSampler
 from easy_llama.engines.pytorch.tokenizer import TransformersTokenizer
 from easy_llama.errors import PromptError, SettingsError
 from easy_llama.generation.providers import TransformersProvider
+from tests.toys import Plain
 
 from .models import llama
 
@@ -243,7 +244,7 @@ def test_a_provider_has_what_strategies_need() -> None:
     assert provider.decode(tokens) == "Hello "
     assert provider.decode(provider.encode("Hello </s>", add_special_tokens=False)) == "Hello </s>"
     assert provider.decode(provider.encode("é", add_special_tokens=False)[:1] + tokens[-1:]) in ("é", "�")
-    free = list(BacktrackSampler(provider, Strategy()).generate("Hello", max_new_tokens=5, temperature=0))
+    free = list(BacktrackSampler(provider, Plain()).generate("Hello", max_new_tokens=5, temperature=0))
     banned = provider.decode(free[:1])
     strategy = AntiSlopStrategy(provider, [banned])
     other = list(BacktrackSampler(provider, strategy).generate("Hello", max_new_tokens=5, temperature=0))

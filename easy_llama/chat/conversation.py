@@ -12,14 +12,17 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from ..caller import helpful
 from ..decoding.backtracking import Strategy
 from ..engine import ChatProvider
 from ..errors import PromptError, SettingsError
 from ..formats.shape import Format
+from ..generation.given import check_sampler
 from ..generation.providers import speaker_of
 from ..generation.stats import Stats
+from ..samplers.fields import FIELDS
 from ..samplers.presets import DefaultSampling
-from ..samplers.settings import SamplerSettings, check_sampler
+from ..samplers.settings import SamplerSettings
 from .encoder import MessageEncoder
 from .layouts import layout_of, rewrite, warn_of_misfit
 from .message import Message, Prompt, as_message, check_role, with_alternatives
@@ -49,6 +52,7 @@ class Turn:
 class Conversation:
     """A conversation with ``model``; ``ez.Thread`` explains the arguments and adds the console."""
 
+    @helpful(sampler=FIELDS)
     def __init__(
         self,
         model: ChatProvider,
@@ -130,12 +134,8 @@ class Conversation:
 
     def _told(self) -> list[Message]:
         """The messages that the model is told."""
-        self._check_messages()
+        self.messages = [as_message(message) for message in self.messages]  # dicts may be put in by hand
         return self._window.told(self.messages)
-
-    def _check_messages(self) -> None:
-        """Plain dicts may have been put among the messages by hand."""
-        self.messages = [as_message(message) for message in self.messages]
 
     # --- turns -----------------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class Conversation:
     def _fit(self, begun: Begun) -> tuple[list[int], int]:
         """Make room; return the tokens to continue, and how many messages were dropped for it."""
         check_sampler(self.sampler)  # it may have been changed by hand
-        self._check_messages()
+        self.messages = [as_message(message) for message in self.messages]
         fitted = self._window.fit(self.messages, self.sampler, self.overflow, begun.tokens)
         self.messages = fitted.messages
         return fitted.tokens, fitted.n_dropped

@@ -137,7 +137,7 @@ def _made_to_dict(made: Made) -> dict[str, Any]:
         if (value := getattr(made, field.name)) != getattr(plain, field.name)
     }
     if made.sampler is not None:
-        data["sampler"] = _changed(made.sampler)
+        data["sampler"] = made.sampler.changed()
     if made.prompt is not None:
         data["prompt"] = asdict(made.prompt)
     return data
@@ -163,12 +163,6 @@ def _made_from_dict(data: object) -> Made:
         )
     except (TypeError, ValueError, KeyError):
         raise PromptError(f"this is not how a reply was made: {data!r:.200}") from None
-
-
-def _changed(sampler: SamplerSettings) -> dict[str, Any]:
-    """The fields that are not as in ``SamplerSettings()``."""
-    default = asdict(SamplerSettings())
-    return {name: value for name, value in asdict(sampler).items() if value != default[name]}
 
 
 def _all(kind: type, values: object) -> bool:

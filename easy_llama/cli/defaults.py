@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from ..caller import ALIASES
 from ..chat.overflow import POLICIES
 from ..errors import EasyLlamaError, EasyLlamaWarning, ModelFileError, SettingsError
 from ..folders import config_file, data_folder
@@ -143,8 +144,9 @@ def check_key(key: str) -> str:
     name = key.removeprefix("--").replace("-", "_").lower()
     if name in KEYS:
         return name
-    near = difflib.get_close_matches(name, KEYS, n=3, cutoff=0.7)
-    near = near or [one for one in KEYS if len(one) > 3 and (name.startswith(one) or name.endswith(one))]
+    near = [one for one in ALIASES.get(name, ()) if one in KEYS]  # what others call it
+    near = near or difflib.get_close_matches(name, KEYS, n=3, cutoff=0.7)
+    near = near or [one for one in KEYS if len(one) > 3 and name.endswith(one)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise SettingsError(f"there is no key {key!r}; {hint}`easy-llama config --help` lists all {len(KEYS)}")
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from ..errors import EasyLlamaWarning, SettingsError
+from ..caller import warn
+from ..errors import SettingsError
 from .document import document_of
 from .gbnf import MAX_TEXT
 from .gbnf_check import check_grammar
@@ -54,11 +54,7 @@ def schema_to_grammar(schema: Mapping[str, Any] | type) -> str:
             f"property that tells them apart, and only a part of a schema may refer to the whole): {error}"
         ) from None
     if ignored:
-        warnings.warn(
-            f"not enforced in the JSON schema: {', '.join(ignored)}; check the values afterwards",
-            EasyLlamaWarning,
-            stacklevel=2,
-        )
+        warn(f"not enforced in the JSON schema: {', '.join(ignored)}; check the values afterwards")
     return text
 
 

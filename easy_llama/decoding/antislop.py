@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ..caller import helpful
 from ..checks import check_integer, check_number
 from ..engine import Logits, Provider
 from ..errors import SettingsError
@@ -44,6 +45,7 @@ class _Match:
     factor: float
 
 
+@helpful()
 class AntiSlopStrategy(Strategy):
     """Bans phrases: what is generated does not contain them, in any tokenisation.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..caller import helpful
 from ..checks import check_optional_integer
 from ..engine import Provider, reserved
 from ..errors import SettingsError
@@ -20,11 +21,13 @@ class BacktrackSampler:
     >>> sampler = ez.BacktrackSampler(model, ez.CreativeWritingStrategy(model))   # doctest: +SKIP
     """
 
+    @helpful()
     def __init__(self, provider: Provider, strategy: Strategy) -> None:
         if not isinstance(strategy, Strategy):
             raise SettingsError(f"strategy must be a Strategy; got {type(strategy).__name__}")
         self.provider, self.strategy = provider, strategy
 
+    @helpful()
     def generate(
         self,
         prompt: str | Sequence[int],

@@ -8,10 +8,10 @@ may be taken back are kept: a rewind evaluates nothing.
 from __future__ import annotations
 
 import copy
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ _ROW_BYTES = 64 << 20  # memory for the logits of positions that may be taken ba
 _MAX_REWINDS = 10_000  # without the text having become longer: a strategy that never comes to an end
 
 S = TypeVar("S", bound="Strategy")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,13 @@ class Rewind:
     passed: bool = False
 
 
-class Strategy(ABC):  # all methods have a default, so that most strategies override one
-    """Steers a generation; override what you need.
+def _one_is_enough(method: F) -> F:
+    """Mark a method as abstract, but not to mypy: a class that overrides another one is complete."""
+    return abstractmethod(method)
+
+
+class Strategy(ABC):
+    """Steers a generation: an abstract class. A strategy overrides ``adjust`` or ``keep``, mostly, or both.
 
     - ``begin()`` is called before each generation, on a copy of the strategy: set up what it remembers
     - ``adjust(new, logits)`` before each choice: return the logits to choose from; it may write into them
@@ -75,13 +81,26 @@ class Strategy(ABC):  # all methods have a default, so that most strategies over
     report: Sequence[Rewind] = ()
     _notes: list[Rewind]
 
-    def begin(self) -> None:  # noqa: B027  # optional, like all of them
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Where a class steers in one way, the other methods may stay as they are."""
+        super().__init_subclass__(**options)
+        own = (cls.adjust, cls.keep, cls.finish, cls.stuck, cls.hold)
+        if own == (Strategy.adjust, Strategy.keep, Strategy.finish, Strategy.stuck, Strategy.hold):
+            return
+        if cls.adjust is Strategy.adjust:
+            type.__setattr__(cls, "adjust", _leave)
+        if cls.keep is Strategy.keep:
+            type.__setattr__(cls, "keep", _keep_all)
+
+    def begin(self) -> None:  # noqa: B027  # a strategy may have nothing to remember
         """Set up what is remembered during a generation."""
 
+    @_one_is_enough
     def adjust(self, new: Sequence[int], logits: Logits) -> Logits:
         """Return the logits to choose from: float32 (n_vocab,), -inf for what must not be chosen."""
         return logits
 
+    @_one_is_enough
     def keep(self, new: Sequence[int]) -> int:
         """Return how many of the new tokens stay; not fewer than were shown."""
         return len(new)
@@ -112,6 +131,16 @@ class Strategy(ABC):  # all methods have a default, so that most strategies over
     def note(self, rewind: Rewind) -> None:
         """Add to the report; for use in ``keep``, ``finish`` and ``stuck``."""
         self._notes.append(rewind)
+
+
+def _leave(self: Strategy, new: Sequence[int], logits: Logits) -> Logits:
+    """Leave the logits as they are."""
+    return logits
+
+
+def _keep_all(self: Strategy, new: Sequence[int]) -> int:
+    """Keep all of the new tokens."""
+    return len(new)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..caller import warn
 from ..engine import Engine, HiddenEngine, Logits, Step, Tokenizer, common_prefix, room_for_forks
 from ..errors import EngineError, NoTokenLeft, SettingsError
 from ..samplers import SamplerSettings
 from ..steps import likeliest, probabilities
 
 __all__ = ["ContrastiveDecoder"]
+
+_MANY = 10  # the papers use 3 to 10
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class ContrastiveDecoder:
 
     where h are hidden states after the last layer. ``alpha`` 0 is greedy, 0.6 with ``top_k`` 4 is usual.
     Of ``settings`` only what changes the model's distribution counts (logit bias, penalties, DRY). Needs an
-    engine with hidden states; every step evaluates ``top_k`` tokens in one batch.
+    engine with hidden states. Every step evaluates ``top_k`` tokens: in one batch where the engine has forks
+    for all of them, else in several.
     """
 
     alpha: float
@@ -40,19 +44,23 @@ class ContrastiveDecoder:
     ) -> Iterator[int]:
         """Yield up to ``limit`` tokens, ending before an end token.
 
-        Raises EngineError where the engine tells no hidden states, SettingsError where it has not enough
-        forks for ``top_k``, NoTokenLeft where a bias bans every token.
+        Raises EngineError where the engine tells no hidden states, SettingsError where it has no room for a
+        fork, NoTokenLeft where a bias bans every token.
         """
         if not isinstance(engine, HiddenEngine):
             raise EngineError(
                 f"{type(engine).__name__} tells no hidden states, which contrastive search needs; "
                 "use sampling or beam search"
             )
-        free = room_for_forks(engine)
-        if min(self.top_k, engine.n_vocab) > free:
+        if room_for_forks(engine) < 1:
             raise SettingsError(
-                f"top_k={self.top_k} candidates need as many forks, and the engine has room for {free}; "
-                "4 is usual"
+                "contrastive search (penalty_alpha) evaluates candidates in forks, and the engine has room "
+                "for none; close other forks, or use an ez.Model"
+            )
+        if self.top_k > _MANY:
+            warn(
+                f"contrastive search (penalty_alpha) evaluates top_k={self.top_k} candidates for each token: "
+                "that is slow, and writes worse than with few; top_k=4 is usual"
             )
         if limit >= 1:
             yield from self._search(engine, prompt, end_tokens, limit)
@@ -65,15 +73,18 @@ class ContrastiveDecoder:
         history, steps = list(prompt), self.settings.model_steps(self.tokenizer)
         for _ in range(limit):
             best, chances = self._likeliest(history, logits, steps)
-            rows, states = engine.look_ahead(best)
+            rows, states = _look_ahead(engine, best)
             scores = (1 - self.alpha) * chances - self.alpha * known.similarity(states)
             winner = int(np.argmax(scores))
             if best[winner] in end_tokens:
                 engine.rollback(len(engine.tokens))  # none of the candidates is taken
                 return
-            engine.take(winner)
+            if winner < len(rows):
+                logits = rows[winner]
+            else:  # another batch has come since; only this one is evaluated twice
+                (logits,), _ = engine.look_ahead([best[winner]])
+            engine.take(winner if winner < len(rows) else 0)
             known.add(states[winner])
-            logits = rows[winner]
             history.append(best[winner])
             yield best[winner]
 
@@ -97,6 +108,20 @@ def _prefill(engine: HiddenEngine, prompt: list[int]) -> Logits:
     keep = min(common_prefix(engine.tokens, prompt), len(engine.hidden), len(prompt) - 1)
     engine.rollback(keep)
     return engine.extend_hidden(prompt[keep:])
+
+
+def _look_ahead(
+    engine: HiddenEngine, candidates: list[int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the hidden states after each candidate, (k, n_embd), and the logits after the first of them.
+
+    They are evaluated in as few batches as the engine's forks allow, the first ones last: these are the
+    likeliest, and one that was in the last batch can be taken as it is.
+    """
+    size = int(min(len(candidates), room_for_forks(engine)))
+    starts = range(0, len(candidates), size)
+    parts = [engine.look_ahead(candidates[start : start + size]) for start in reversed(starts)]
+    return parts[-1][0], np.concatenate([states for _, states in reversed(parts)])
 
 
 class _Directions:

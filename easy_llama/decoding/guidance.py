@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ..caller import helpful
 from ..checks import check_callable, check_integer, check_number, is_integer
 from ..engine import Logits, Provider
 from ..errors import EngineError, SettingsError
@@ -22,6 +23,7 @@ Chooser: TypeAlias = Callable[[str, list[menu.Option], bool], menu.Choice]
 """(text so far, options, whether there is a way back) -> the index of an option, "back" or "end"."""
 
 
+@helpful()
 class HumanGuidanceStrategy(Strategy):
     """Lets a person choose each token from the likeliest ones, go back to the last choice, or end the text.
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..caller import helpful
 from ..checks import check_integer, check_number
 from ..engine import Logits, Provider, Tokenizer
 from ..errors import SettingsError
@@ -45,6 +46,7 @@ class _Edit:
         return self.start + len(self.tokens)
 
 
+@helpful()
 class ReplaceStrategy(Strategy):
     """Writes ``replace`` wherever the model writes one of the texts ``find``, and lets it go on from there.
 

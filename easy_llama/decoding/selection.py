@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..engine import Decoder, Tokenizer
@@ -60,9 +61,14 @@ def beam_search_of(settings: SamplerSettings, tokenizer: Tokenizer | None = None
     )
 
 
-def room_for(settings: SamplerSettings, n_ctx: int, n_prompt: int) -> int:
-    """Return how many tokens may be generated: contrastive search needs room for its candidates, too."""
-    return n_ctx - n_prompt - (max(1, settings.top_k or 1) - 1 if settings.penalty_alpha is not None else 0)
+def room_for(settings: SamplerSettings, n_ctx: int, n_prompt: int, n_forks: float = math.inf) -> int:
+    """Return how many tokens may be generated: contrastive search needs room for its candidates, too.
+
+    ``n_forks`` are those of the engine: so many candidates it evaluates at once.
+    """
+    if settings.penalty_alpha is None:
+        return n_ctx - n_prompt
+    return n_ctx - n_prompt - int(max(1, min(settings.top_k or 1, n_forks)) - 1)
 
 
 def _search_name(settings: SamplerSettings) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from ..caller import helpful
 from ..checks import check_integer, check_number
 from ..engine import Logits, Provider
 from ..errors import SettingsError, StrategyError
@@ -38,6 +39,7 @@ _FAR = np.float32(1e4)  # this much below another logit a probability is 0, at a
 # --- creative writing ----------------------------------------------------------------------------------
 
 
+@helpful()
 class CreativeWritingStrategy(Strategy):
     """Avoids the likeliest token, and goes back to it where that leads to a place without direction.
 
@@ -153,6 +155,7 @@ def is_flat(logits: Logits, top_p: float, top_k: int) -> bool:
 # --- adaptive temperature ------------------------------------------------------------------------------
 
 
+@helpful()
 class AdaptiveTemperatureStrategy(Strategy):
     """Sharpens distributions that are neither certain nor hopeless: the logits times beta(entropy).
 
@@ -201,6 +204,7 @@ def _entropy(logits: Logits) -> float:
 # --- debugging -----------------------------------------------------------------------------------------
 
 
+@helpful()
 class DebugStrategy(Strategy):
     """Prints each step: the likeliest tokens with their probabilities, and what was selected.
 
@@ -248,6 +252,7 @@ class DebugStrategy(Strategy):
 # --- several at once -----------------------------------------------------------------------------------
 
 
+@helpful()
 class ChainStrategy(Strategy):
     """Several strategies at once.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..caller import helpful
 from ..engine import ChatProvider, Engine, Tokenizer
 from ..engines.pytorch.engine import TorchEngine
 from ..engines.pytorch.model import end_tokens_of
@@ -30,6 +31,7 @@ class EngineProvider(Speaker):
     - ``chat_template``: its Jinja template, for ``ez.Thread``; None where it has none
     """
 
+    @helpful()
     def __init__(
         self, engine: Engine, tokenizer: Tokenizer, name: str = "model", chat_template: str | None = None
     ) -> None:
@@ -69,6 +71,7 @@ class LlamacppProvider(EngineProvider):
       What the context holds is reused without a cache, and the device is llama.cpp's own choice
     """
 
+    @helpful()
     def __init__(self, llama: llama_cpp.Llama, cache: Any = None, device: Any = None) -> None:
         from llama_cpp import Llama
 
@@ -102,6 +105,7 @@ class TransformersProvider(EngineProvider):
     Raises SettingsError for a tokenizer without ``encode`` and the errors of TorchEngine.
     """
 
+    @helpful()
     def __init__(self, model: Any, tokenizer: Any, device: Any = None) -> None:
         if not hasattr(tokenizer, "convert_ids_to_tokens") or not hasattr(tokenizer, "encode"):
             raise SettingsError(f"tokenizer must be one of transformers; got {type(tokenizer).__name__}")

@@ -23,7 +23,7 @@ class Generation:
 
     Nothing happens until ``pieces`` is read. ``tokens`` are the tokens generated so far, ``stats`` is
     complete when ``pieces`` has ended or was closed, which ``on_end`` is told. ``piece`` gives the bytes of
-    a token.
+    a token; ``added`` is what the first one begins with and is no part of the text.
     """
 
     def __init__(
@@ -37,7 +37,9 @@ class Generation:
         finder: StopFinder | None,
         seed: int,
         on_end: Callable[[Stats], None] = lambda stats: None,
+        added: bytes = b"",
     ) -> None:
+        self._added = added
         self._engine, self._piece, self._decoder, self._finder = engine, piece, decoder, finder
         self._prompt, self._end_tokens, self._limit = prompt, end_tokens, limit
         self._on_end = on_end
@@ -53,7 +55,7 @@ class Generation:
             try:
                 first = self._first(tokens)
                 start = clock()
-                for text in text_pieces(chain(first, tokens), self._piece, finder, self.tokens):
+                for text in self._texts(chain(first, tokens)):
                     away = clock()
                     yield text
                     claim()
@@ -66,6 +68,9 @@ class Generation:
                 seconds = clock() - start - idle if start else 0.0
                 self.stats = replace(self.stats, generated=len(self.tokens), generate_seconds=seconds)
                 self._on_end(self.stats)
+
+    def _texts(self, tokens: Iterator[int]) -> Iterator[str]:
+        return text_pieces(tokens, self._piece, self._finder, self.tokens, self._added)
 
     def chunks(self) -> Generator[Chunk, None, None]:
         """Yield the pieces as OpenAI's API has them; the last dict has no text and a ``finish_reason``."""
@@ -102,7 +107,7 @@ class Generation:
         """
         wanted, at = text.encode(), 0
         for n, token in enumerate(self.tokens):
-            data = self._piece(token)
+            data = self._piece(token) if n else self._piece(token).removeprefix(self._added)
             if not wanted.startswith(data, at):
                 return self.tokens[:n], wanted[at:].decode("utf-8", "replace")
             at += len(data)

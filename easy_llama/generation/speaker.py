@@ -11,12 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from io import IOBase
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
+from ..caller import helpful
 from ..checks import check_callable, check_integer
 from ..decoding.backtracking import Strategy
 from ..decoding.qalign import Alignment, QAlign
@@ -31,36 +33,26 @@ from ..engine import (
     n_evaluated,
     prefill,
     reserved,
+    room_for_forks,
 )
 from ..errors import ExceededContextLengthException, PromptError, SettingsError
 from ..prompt import prompt_tokens
 from ..samplers.explain import StepReport, explain_steps, first_draw
+from ..samplers.fields import FIELDS
 from ..samplers.presets import DefaultSampling, SimpleSampling
-from ..samplers.settings import SamplerSettings, check_sampler
+from ..samplers.settings import SamplerSettings
 from ..steps import likeliest, probabilities
 from ..terminal.escape import harmless
-from ..text.pieces import StopFinder, resolve_stops
+from ..text.pieces import StopFinder, added_space, text_after
+from .given import Stops, Writable, check_sampler, stops_of
 from .run import Chunk, Generation
 from .stats import Stats
 
-__all__ = ["Beam", "Prompt", "Speaker", "Stops", "Writable"]
+__all__ = ["Beam", "Probability", "Prompt", "Speaker", "Stops", "Writable"]
 
 Prompt: TypeAlias = "str | Sequence[int]"
-Stops: TypeAlias = "Sequence[str | int]"
 
 T = TypeVar("T")
-
-
-class Writable(Protocol):
-    """What a file must offer to be printed to."""
-
-    def write(self, text: str, /) -> object:
-        """Take a piece of text."""
-        ...
-
-    def flush(self) -> object:
-        """Show what was taken."""
-        ...
 
 
 class Beam(NamedTuple):
@@ -74,6 +66,15 @@ class Beam(NamedTuple):
     tokens: tuple[int, ...]
     score: float
     logprob: float
+
+
+class Probability(np.float64):
+    """A float, also to numpy, that shows as a bare number, with the digits that float32 has."""
+
+    def __repr__(self) -> str:
+        return str(np.float32(self))
+
+    __str__ = __repr__
 
 
 class Speaker(ABC):
@@ -106,34 +107,44 @@ class Speaker(ABC):
 
     # --- tokens ----------------------------------------------------------------------------------------
 
+    @helpful()
     def tokenize(self, text: str) -> list[int]:
         """Return the token ids of ``text``, with BOS where the model wants one; markup becomes tokens."""
         return self.encode(text)
 
+    @helpful()
     def detokenize(self, tokens: Sequence[int]) -> str:
-        """Return the text of ``tokens``; control tokens add none, bytes that are not UTF-8 become U+FFFD."""
+        """Return the text of ``tokens``; control tokens add none, bytes that are not UTF-8 become U+FFFD.
+
+        ``detokenize(tokenize(text))`` is ``text`` again. A space that the vocabulary adds goes only after the
+        beginning-of-sequence token, so pieces of a text keep theirs.
+        """
         return self.tokenizer.decode(tokens).decode("utf-8", "replace")
 
+    @helpful()
     def get_length(self, text: str) -> int:
         """Return the length of ``text`` in tokens, including BOS."""
         return len(self.tokenize(text))
 
+    @helpful()
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Return the token ids of ``text``; with ``add_special_tokens`` BOS is added and markup is read."""
         if not isinstance(text, str):
             raise PromptError(f"text must be a str; got {type(text).__name__}")
         return self.tokenizer.encode(text, bos=add_special_tokens, special=add_special_tokens)
 
+    @helpful()
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of ``tokens``; another name for ``detokenize``."""
         return self.detokenize(tokens)
 
     # --- generating ------------------------------------------------------------------------------------
 
+    @helpful(sampler=FIELDS)
     def generate(
         self,
         prompt: Prompt,
-        stops: Stops = (),
+        stops: Stops | None = None,
         sampler: SamplerSettings = DefaultSampling,
         *,
         strategy: Strategy | None = None,
@@ -142,7 +153,8 @@ class Speaker(ABC):
         """Return the text that follows ``prompt``, without the stop that ended it.
 
         - ``prompt``: text or token ids
-        - ``stops``: texts and token ids that end the generation; the model's own end tokens always do
+        - ``stops``: a list of texts and token ids that end the generation; None is none (``[]``). The model's
+          own end tokens always do
         - ``sampler``: how tokens are chosen
         - ``strategy``: what may take tokens back again, such as ``ez.AntiSlopStrategy(model, [...])``
         - ``decoder``: a function ``(engine, prompt, end tokens, limit) -> tokens`` that chooses them instead,
@@ -155,10 +167,11 @@ class Speaker(ABC):
         generation = self.generation(prompt, stops, sampler, strategy=strategy, decoder=decoder)
         return "".join(generation.pieces())
 
+    @helpful(sampler=FIELDS)
     def stream(
         self,
         prompt: Prompt,
-        stops: Stops = (),
+        stops: Stops | None = None,
         sampler: SamplerSettings = DefaultSampling,
         *,
         strategy: Strategy | None = None,
@@ -172,10 +185,11 @@ class Speaker(ABC):
         """
         return self.generation(prompt, stops, sampler, strategy=strategy, decoder=decoder).chunks()
 
+    @helpful(sampler=FIELDS)
     def stream_print(
         self,
         prompt: Prompt,
-        stops: Stops = (),
+        stops: Stops | None = None,
         sampler: SamplerSettings = DefaultSampling,
         end: str = "\n",
         file: Writable | None = None,
@@ -203,10 +217,11 @@ class Speaker(ABC):
             out.flush()
         return "".join(pieces)
 
+    @helpful(sampler=FIELDS)
     def generation(
         self,
         prompt: Prompt,
-        stops: Stops = (),
+        stops: Stops | None = None,
         sampler: SamplerSettings = DefaultSampling,
         *,
         strategy: Strategy | None = None,
@@ -218,7 +233,7 @@ class Speaker(ABC):
         ``shown`` holds texts for tokens that add none, such as markers that are control tokens.
         """
         tokens, limit = self._prompt_and_limit(prompt, sampler)
-        end_tokens, texts = resolve_stops(self.tokenizer, stops)
+        end_tokens, texts = stops_of(self.tokenizer, stops)
         seed = sampler.real_seed()
         if decoder is None:
             decoder = decoder_for(sampler, seed, self.tokenizer, strategy, texts)
@@ -235,13 +250,14 @@ class Speaker(ABC):
             StopFinder(texts) if texts else None,
             seed,
             self._note,
+            added_space(self.tokenizer, tokens),
         )
 
     def _prompt_and_limit(self, prompt: Prompt, sampler: SamplerSettings) -> tuple[list[int], int]:
         """Return the prompt's tokens and how many may follow."""
         check_sampler(sampler)
         tokens, n_ctx = prompt_tokens(self, prompt), self.engine.n_ctx
-        room = room_for(sampler, n_ctx, len(tokens))
+        room = room_for(sampler, n_ctx, len(tokens), room_for_forks(self.engine))
         if room < 1:
             raise ExceededContextLengthException(len(tokens), n_ctx, n_ctx - len(tokens) - room + 1)
         return tokens, sampler.limit(room)
@@ -251,6 +267,7 @@ class Speaker(ABC):
 
     # --- searching -------------------------------------------------------------------------------------
 
+    @helpful(sampler=FIELDS)
     def beams(
         self,
         prompt: Prompt,
@@ -278,8 +295,10 @@ class Speaker(ABC):
         engine, end_tokens = self.engine, self.tokenizer.end_tokens
         with self._counted(tokens):
             found = search.search(engine, tokens, end_tokens, limit)
-        return [Beam(self.detokenize(one.tokens), one.tokens, one.score, one.logprob) for one in found]
+        text = partial(text_after, self.tokenizer, tokens)
+        return [Beam(text(one.tokens), one.tokens, one.score, one.logprob) for one in found]
 
+    @helpful(sampler=FIELDS)
     def align(
         self,
         prompt: Prompt,
@@ -303,26 +322,31 @@ class Speaker(ABC):
         """
         tokens, limit = self._prompt_and_limit(prompt, sampler)
         chosen = replace(sampler, seed=seed).real_seed()
-        chain = QAlign(reward, self.detokenize, steps, beta, chosen, sampler, self.tokenizer)
+        text = partial(text_after, self.tokenizer, tokens)
+        chain = QAlign(reward, text, steps, beta, chosen, sampler, self.tokenizer)
         with self._counted(tokens):
             return chain.align(self.engine, tokens, self.tokenizer.end_tokens, limit)
 
     # --- looking inside --------------------------------------------------------------------------------
 
+    @helpful()
     def ingest(self, text: Prompt) -> None:
         """Evaluate ``text`` now, so that generations that begin with it start at once."""
         self._after(prompt_tokens(self, text), lambda logits: None)
 
+    @helpful()
     def candidates(self, prompt: Prompt, k: int) -> list[tuple[str, np.floating[Any]]]:
         """Return the ``k`` most likely next tokens with their probabilities, the likeliest first.
 
         Tokens are raw vocabulary text (``'Ġmeow'``, ``'▁me'``); probabilities are the model's own, over the
-        whole vocabulary, before any sampler setting.
+        whole vocabulary, before any sampler setting. They are numbers of Python and of numpy at once.
         """
         check_integer("k", k, 1, self.engine.n_vocab)
         chances = self._after(prompt_tokens(self, prompt), probabilities)
-        return [(self.tokenizer.raw_text(token), chances[token]) for token in likeliest(chances, k).tolist()]
+        best, text_of = likeliest(chances, k).tolist(), self.tokenizer.raw_text
+        return [(text_of(token), Probability(chances[token])) for token in best]
 
+    @helpful()
     def print_candidates(self, prompt: Prompt, k: int, file: Writable | None = None) -> None:
         """Print ``candidates`` to ``file`` (standard output), a line each."""
         out = sys.stdout if file is None else file
@@ -330,6 +354,7 @@ class Speaker(ABC):
             out.write(f"token {token!r} has probability {float(chance)}\n")
         out.flush()
 
+    @helpful(sampler=FIELDS)
     def explain(self, prompt: Prompt, sampler: SamplerSettings = DefaultSampling) -> list[StepReport]:
         """Return what each step of ``sampler`` does to the distribution of the next token.
 

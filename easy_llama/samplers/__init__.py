@@ -5,8 +5,8 @@ To add a sampler step, see ``fields.py``.
 
 from __future__ import annotations
 
-from ..steps import MIN_TEMP
-from .fields import MAX_SEED, MAX_TEMP, LogitBias, resolve_biases
+from ..steps import MAX_TEMP, MIN_TEMP
+from .fields import MAX_SEED, LogitBias, resolve_biases
 from .picker import NumpyPicker, numpy_picker
 from .presets import (
     ClassicSampling,

@@ -9,7 +9,7 @@ the table in ``engines/llama/samplers.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from .. import steps
@@ -20,7 +20,6 @@ from . import kinds
 __all__ = [
     "FIELDS",
     "MAX_SEED",
-    "MAX_TEMP",
     "STEPS",
     "FieldRow",
     "LogitBias",
@@ -32,7 +31,6 @@ __all__ = [
 ]
 
 MAX_SEED = 0xFFFFFFFE  # llama.cpp reads 0xFFFFFFFF as "draw one"
-MAX_TEMP = 3.0e38
 _MAX_LENGTH = 1_000_000_000
 _MAX_LAST_N = 1 << 24
 _OFF = "to switch it off"  # what None does to most fields
@@ -68,7 +66,7 @@ def _count(default: int | None, low: int, high: int, *texts: str, off: str = "")
     return _row(default, kinds.Number(low, high, off, whole=True), *texts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SamplerFields:
     """The fields: default, range, help, usual values, source. Values are checked when an object is made."""
 
@@ -77,7 +75,7 @@ class SamplerFields:
         "Longest generation in tokens; below 1 is unlimited, to the end of the context.",
     )  # fmt: skip
     temp: float | None = _row(
-        0.8, kinds.Number(0, MAX_TEMP, near_zero=steps.MIN_TEMP),
+        0.8, kinds.Number(0, steps.MAX_TEMP, near_zero=steps.MIN_TEMP),
         "Temperature; 0 always takes the likeliest token.", "0.2 to 1.5",
     )  # fmt: skip
     top_p: float | None = _number(
@@ -102,6 +100,7 @@ class SamplerFields:
         40, -1, _MAX_LENGTH, "Keep the k likeliest tokens; below 1 is off.", "20 to 100",
         "https://arxiv.org/abs/1805.04833", off=_OFF,
     )  # fmt: skip
+    _: KW_ONLY  # the eight above have the order of easy-llama's documents
     seed: int | None = _count(
         None, 0, MAX_SEED, "Seed of the draws; without one it is drawn, and model.stats.seed tells it.",
         off="to draw one",
@@ -201,6 +200,11 @@ class SamplerFields:
                 f"num_beams={self.num_beams} (beam search) and penalty_alpha={self.penalty_alpha!r} "
                 "(contrastive search) exclude each other; give num_beams=1 or penalty_alpha=None"
             )
+
+    def changed(self) -> dict[str, Any]:
+        """Return the fields that are not at their defaults, with their values."""
+        values = {one.name: (getattr(self, one.name), one.default) for one in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
 
     # --- what is on ------------------------------------------------------------------------------------
 

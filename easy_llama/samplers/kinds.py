@@ -111,7 +111,7 @@ class Number(Kind):
         if self.near_zero:
             bounds = f" of at least 0 (0 is greedy, the next is {self.near_zero})"
         off = f", or None {self.off}" if self.off else ""
-        raise SettingsError(f"{name} must be {self.words}{bounds}{off}; got {value!r}")
+        raise SettingsError(f"{name} must be {self.words}{bounds}{off}; got {value!r:.80}")
 
     def _parsed(self, text: str) -> int | float:
         return int(text) if self.whole else float(text)

@@ -6,22 +6,28 @@ of the steps in their order are in ``fields.py``.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from ..caller import helpful
 from ..engine import Step, Tokenizer
-from ..errors import SettingsError
 from ..steps import draws
 from ..steps.random import XTC, stream_seed, uniform
 from .fields import MAX_SEED, STEPS, SamplerFields, StepNeeds, StepRow, describe
 
-__all__ = ["SamplerSettings", "check_sampler"]
+__all__ = ["SamplerSettings", "in_python", "preset"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@helpful()
+@dataclass(frozen=True, slots=True, repr=False)
 class SamplerSettings(SamplerFields):
     """How the next token is chosen."""
+
+    def __repr__(self) -> str:
+        return _PRESETS.get(id(self)) or f"SamplerSettings({in_python(self)})"
 
     @property
     def window(self) -> int:
@@ -94,12 +100,26 @@ class SamplerSettings(SamplerFields):
         return room if self.max_len_tokens < 1 else min(self.max_len_tokens, room)
 
 
+_PRESETS: dict[int, str] = {}  # id -> name; a copy of a preset is another object, which shows its fields
+
+
+def preset(name: str, **values: Any) -> SamplerSettings:
+    """Return settings that show as ``ez.samplers.<name>``; for objects that are never deleted."""
+    made = SamplerSettings(**values)
+    _PRESETS[id(made)] = f"ez.samplers.{name}"
+    return made
+
+
+def in_python(settings: SamplerSettings) -> str:
+    """Return the fields that are not at their defaults, as they are written in Python."""
+    return ", ".join(f"{name}={_literal(value)}" for name, value in settings.changed().items())
+
+
+def _literal(value: object) -> str:
+    """``repr``, with an infinity as something that can be evaluated."""
+    if isinstance(value, tuple):
+        return f"({''.join(f'{_literal(one)}, ' for one in value).rstrip(' ' if len(value) < 2 else ', ')})"
+    return f"float('{value}')" if isinstance(value, float) and math.isinf(value) else repr(value)
+
+
 SamplerSettings.__doc__ = f"How the next token is chosen.\n\n{describe()}\n"
-
-
-def check_sampler(sampler: object) -> None:
-    """Raise SettingsError where ``sampler`` is no SamplerSettings."""
-    if not isinstance(sampler, SamplerSettings):
-        raise SettingsError(
-            f"sampler must be a SamplerSettings, such as ez.SamplerSettings(temp=0.5); got {sampler!r:.100}"
-        )

@@ -1,7 +1,8 @@
 """Sampler steps in numpy: pure functions ``(tokens, logits) -> logits``. To add one, write it here.
 
-A removed token has the logit ``-inf``. History is an argument, so rolling back needs no bookkeeping.
-These are the oracle of llama.cpp's sampler chain: same survivors, same probabilities.
+A removed token has the logit ``-inf``. History is an argument, so rolling back needs no bookkeeping. What is
+out of range is a SettingsError when a step is made. These are the oracle of llama.cpp's sampler chain: same
+survivors, same probabilities.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_callable, check_integer, check_number, is_number
 from ..engine import Logits, Step
 from ..errors import SettingsError
 
 __all__ = [
+    "MAX_TEMP",
     "MIN_TEMP",
     "NEGLIGIBLE",
     "dynamic_temperature",
@@ -37,6 +40,7 @@ __all__ = [
 ]
 
 MIN_TEMP = 1e-6  # divided by less, logits leave the range of float32
+MAX_TEMP = 3.0e38
 NEGLIGIBLE = 1e-30  # share of the likeliest; steps with an entropy drop what is below, as the chain does
 
 _NEG_INF = np.float32(-np.inf)
@@ -45,8 +49,12 @@ _NEG_INF = np.float32(-np.inf)
 def logit_bias(biases: Mapping[int, float]) -> Step:
     """Add ``biases`` (token -> number) to the logits: -inf bans a token, -5 to 5 is usual.
 
-    Source: llama.cpp ``logit_bias``. Raises SettingsError for a token outside the vocabulary.
+    Source: llama.cpp ``logit_bias``. A token outside the vocabulary is an error when the step is used.
     """
+    for token, value in biases.items():
+        check_integer("a token of logit_bias", token, 0)
+        if not is_number(value) or not value < math.inf:
+            raise SettingsError(f"a bias must be a number, or -inf for a ban; got {value!r:.80}")
     ids = np.fromiter(biases, dtype=np.intp, count=len(biases))
     values = np.fromiter(biases.values(), dtype=np.float32, count=len(biases))
 
@@ -71,6 +79,10 @@ def penalties(last_n: int, repeat: float, frequency: float, presence: float) -> 
     multiplied by it; then ``count * frequency + presence`` is subtracted (0 is off, 0.1 to 1 is usual).
     Source: llama.cpp ``penalties``; the repeat penalty is from CTRL (https://arxiv.org/abs/1909.05858).
     """
+    check_integer("last_n of penalties", last_n, 0)
+    check_number("repeat of penalties", repeat, 0.01, 100)
+    check_number("frequency of penalties", frequency, -100, 100)
+    check_number("presence of penalties", presence, -100, 100)
 
     def step(tokens: Sequence[int], logits: Logits) -> Logits:
         counts = Counter(tokens[-last_n:]) if last_n > 0 else Counter()
@@ -92,6 +104,7 @@ def top_n_sigma(n: float) -> Step:
 
     Source: https://arxiv.org/abs/2411.07641; llama.cpp takes the deviation over the finite logits.
     """
+    check_number("n of top_n_sigma", n, 0, 100)
 
     def step(tokens: Sequence[int], logits: Logits) -> Logits:
         finite = logits[logits > _NEG_INF]
@@ -108,6 +121,7 @@ def top_k(k: int) -> Step:
 
     Source: https://arxiv.org/abs/1805.04833. Among equal logits at the border the choice is free.
     """
+    check_integer("k of top_k", k, 1)
 
     def step(tokens: Sequence[int], logits: Logits) -> Logits:
         return logits if k >= len(logits) else _only(largest(logits, k), logits)
@@ -121,6 +135,7 @@ def typical(p: float) -> Step:
 
     Source: locally typical sampling, https://arxiv.org/abs/2202.00666.
     """
+    check_number("p of typical", p, 0, 1)
 
     def step(tokens: Sequence[int], logits: Logits) -> Logits:
         alive = _alive(logits)
@@ -139,6 +154,7 @@ def top_p(p: float) -> Step:
     The token that crosses ``p`` is kept, and so is the first one always.
     Source: nucleus sampling, https://arxiv.org/abs/1904.09751.
     """
+    check_number("p of top_p", p, 0, 1)
 
     def step(tokens: Sequence[int], logits: Logits) -> Logits:
         alive = np.flatnonzero(logits > _NEG_INF)
@@ -156,6 +172,7 @@ def min_p(p: float) -> Step:
 
     Source: https://arxiv.org/abs/2407.01082. In logits: ``l >= max + ln(p)``, so no softmax is needed.
     """
+    check_number("p of min_p", p, 0, 1)
     offset = np.float32(math.log(p)) if p > 0 else _NEG_INF
 
     def step(tokens: Sequence[int], logits: Logits) -> Logits:
@@ -171,6 +188,9 @@ def xtc(probability: float, threshold: float, coin: Callable[[int], float]) -> S
     Nothing happens where fewer than two reach it, so never above 0.5. ``coin`` gives the random number in
     [0, 1) for a position. Source: https://github.com/oobabooga/text-generation-webui/pull/6335.
     """
+    check_number("probability of xtc", probability, 0, 1)
+    check_number("threshold of xtc", threshold, 0, 1)
+    check_callable("coin of xtc", coin)
 
     def step(tokens: Sequence[int], logits: Logits) -> Logits:
         if coin(len(tokens)) >= probability:
@@ -195,6 +215,11 @@ def temperature(temp: float) -> Step:
 
     At 0 only the most likely token is kept, the first one among equals.
     """
+    check_number("temp of temperature", temp, 0, MAX_TEMP)
+    if 0 < temp < MIN_TEMP:
+        raise SettingsError(
+            f"temp of temperature must be 0, which is greedy, or at least {MIN_TEMP}; got {temp!r}"
+        )
 
     def step(tokens: Sequence[int], logits: Logits) -> Logits:
         if temp > 0:
@@ -210,6 +235,9 @@ def dynamic_temperature(temp: float, spread: float, exponent: float = 1.0) -> St
     Between the two it goes with (entropy / highest possible entropy) ** exponent, over the tokens that are
     left. A spread of 0.1 to 1 is usual. Source: llama.cpp ``temp_ext``, https://arxiv.org/abs/2309.02772.
     """
+    check_number("temp of dynamic_temperature", temp, 0, MAX_TEMP)
+    check_number("spread of dynamic_temperature", spread, 0, 100)
+    check_number("exponent of dynamic_temperature", exponent, 0, 100)
     low, high = temperature_bounds(temp, spread)
 
     def step(tokens: Sequence[int], logits: Logits) -> Logits:

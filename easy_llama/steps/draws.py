@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_number
 from ..engine import Logits
 from ..errors import NoTokenLeft
 from .basic import largest, probabilities
@@ -52,6 +53,10 @@ class MirostatV2:
 
     tau: float
     eta: float
+
+    def __post_init__(self) -> None:
+        check_number("tau", self.tau, 0, 100)
+        check_number("eta", self.eta, 0, 1)
 
     def start(self) -> DrawState:
         """Return mu before the first draw."""
@@ -118,6 +123,10 @@ class AdaptiveP:
 
     target: float
     decay: float
+
+    def __post_init__(self) -> None:
+        check_number("target", self.target, 0, 1)
+        check_number("decay", self.decay, 0, 0.99)
 
     def start(self) -> DrawState:
         """Return the sums of probabilities and of weights, as if the past had been on target."""

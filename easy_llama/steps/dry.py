@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ..checks import check_integer, check_number
 from ..engine import Logits, Step, Tokenizer
 
 __all__ = ["MAX_BREAKER", "Breakers", "dry", "dry_breakers", "repeat_lengths"]
@@ -33,6 +34,10 @@ def dry(
     A repeat is a stretch of the last ``last_n`` tokens that is also their end. Repeats shorter than
     ``allowed_length`` are free. 0.8, 1.75, 2 and 64 or more are usual. Takes time linear in ``last_n``.
     """
+    check_number("multiplier of dry", multiplier, 0, 100)
+    check_number("base of dry", base, 1, 100)
+    check_integer("allowed_length of dry", allowed_length, 0)
+    check_integer("last_n of dry", last_n, 0)
     known = breakers or {}
     # the power stays within float32; llama.cpp cuts the exponent at the same place
     max_exponent = int(math.log(_MAX_FLOAT) / math.log(base)) if base > 1.000001 else 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from ..caller import helpful, warn
 from ..checks import check_integer, check_token
 from ..engine import ChatProvider, Provider, reserved
-from ..errors import EasyLlamaWarning, PromptError, SettingsError
+from ..errors import PromptError, SettingsError
 from ..prompt import check_provider, prompt_tokens
 from ..samplers.settings import SamplerSettings
 from ..text.pieces import decoded
@@ -18,6 +18,7 @@ from .writing import Task, write
 __all__ = ["compare"]
 
 
+@helpful()
 def compare(
     provider: Provider,
     prompt: str | Sequence[int],
@@ -83,7 +84,7 @@ def _possible(chosen: list[Method], provider: Provider, n_prompt: int, *, by_nam
     if not by_name or len(refused) == len(chosen):
         raise SettingsError(f"method {first!r} can't be used here: {reason}")
     text = f"left out: {'; '.join(refused)}. Of the first: {reason}"
-    warnings.warn(text, EasyLlamaWarning, stacklevel=3)
+    warn(text)
     return [method for method in chosen if method.label not in refused]
 
 

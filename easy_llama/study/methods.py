@@ -7,7 +7,7 @@ seed gives the same draws everywhere; settings use the engine's own chain where 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -17,7 +17,7 @@ from ..decoding.selection import decoder_for, room_for
 from ..engine import Engine, HiddenEngine, Logits, Provider, Step, room_for_forks
 from ..errors import SettingsError
 from ..samplers import presets
-from ..samplers.settings import SamplerSettings
+from ..samplers.settings import SamplerSettings, in_python
 
 __all__ = ["DEFAULT_METHODS", "NAMES", "Method", "Methods", "methods_of", "nucleus"]
 
@@ -59,11 +59,11 @@ class Method:
         settings, alpha = self.settings, self.settings.penalty_alpha
         if alpha is not None and not isinstance(engine, HiddenEngine):
             return f"{type(engine).__name__} tells no hidden states, which contrastive search needs"
-        needed = settings.num_beams if alpha is None else settings.top_k or 0
+        needed = settings.num_beams if alpha is None else 1
         free = room_for_forks(engine)
         if self.searches and free < needed:
             return f"it needs {needed} forks, and the engine has room for {free}"
-        if room_for(settings, engine.n_ctx, n_prompt) < 1:
+        if room_for(settings, engine.n_ctx, n_prompt, free) < 1:
             return f"the context of {engine.n_ctx} tokens has no room for its candidates"
         return ""
 
@@ -189,20 +189,10 @@ def _of_settings(label: object, settings: object, provider: Provider) -> Method:
             "For methods by name give a list of names"
         )
     decoder_for(settings, 0, provider.tokenizer)  # refuses settings that do not go together
-    return Method(label, _family(settings), _changed(settings), settings)
+    return Method(label, _family(settings), in_python(settings) or "the defaults", settings)
 
 
 def _family(settings: SamplerSettings) -> str:
     if settings.penalty_alpha is not None:
         return "contrastive"
     return "beam" if settings.num_beams > 1 else "settings"
-
-
-def _changed(settings: SamplerSettings) -> str:
-    """Return the fields that are not at their defaults, as they are written in Python."""
-    changed = [
-        f"{field.name}={getattr(settings, field.name)!r}"
-        for field in fields(settings)
-        if getattr(settings, field.name) != field.default
-    ]
-    return ", ".join(changed) or "the defaults"

@@ -14,7 +14,16 @@ from ..checks import check_token
 from ..engine import Tokenizer
 from ..errors import PromptError
 
-__all__ = ["PieceCache", "StopFinder", "decoded", "resolve_stops", "text_pieces", "without_doubled"]
+__all__ = [
+    "PieceCache",
+    "StopFinder",
+    "added_space",
+    "decoded",
+    "resolve_stops",
+    "text_after",
+    "text_pieces",
+    "without_doubled",
+]
 
 
 class PieceCache(dict[int, bytes]):
@@ -32,6 +41,16 @@ class PieceCache(dict[int, bytes]):
 def decoded(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
     """Return the text of ``tokens``; bytes that are no whole character become U+FFFD."""
     return b"".join(map(tokenizer.piece, tokens)).decode("utf-8", "replace")
+
+
+def added_space(tokenizer: Tokenizer, prompt: Sequence[int]) -> bytes:
+    """Return what a text after ``prompt`` may begin with and is no part of it: a first space."""
+    return b" " if tokenizer.adds_space and list(prompt) == tokenizer.first_tokens() else b""
+
+
+def text_after(tokenizer: Tokenizer, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+    """Return the text of ``tokens`` that follow ``prompt``."""
+    return tokenizer.decode(tokens).removeprefix(added_space(tokenizer, prompt)).decode("utf-8", "replace")
 
 
 def without_doubled(start: Sequence[int], tokens: list[int]) -> list[int]:
@@ -109,10 +128,12 @@ def text_pieces(
     piece: Callable[[int], bytes],
     finder: StopFinder | None = None,
     seen: list[int] | None = None,
+    added: bytes = b"",
 ) -> Iterator[str]:
     """Yield the text of ``tokens`` in pieces that stay, ending before the first stop string.
 
-    ``piece`` returns the bytes of a token; ``seen`` collects the tokens as they are read. Bytes that are
+    ``piece`` returns the bytes of a token; ``seen`` collects the tokens as they are read; ``added`` is left
+    out where the first token begins with it. Bytes that are
     not UTF-8 become U+FFFD; a character that is not complete when the tokens end is left out. When
     ``finder`` has found a stop string, ``tokens`` is not asked for more.
     """
@@ -121,6 +142,8 @@ def text_pieces(
     for token in tokens:
         see(token)
         data = pending + piece(token) if pending else piece(token)
+        if added:
+            data, added = data.removeprefix(added), b""
         text, n_used = decode(data, "replace", False)
         pending = data[n_used:]
         if finder is not None:

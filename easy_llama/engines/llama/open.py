@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,8 @@ import psutil
 from jinja2 import TemplateError
 from llama_cpp import Llama
 
-from ...errors import EasyLlamaWarning, ModelFileError, SettingsError
+from ...caller import warn
+from ...errors import ModelFileError, SettingsError
 from .gguf import GGUFHeader
 from .handles import LlamaWithoutTemplates, exchange_context, without_redirection
 from .log import collected_log, install_log, show_log
@@ -129,11 +129,7 @@ def _load(path: Path, plan: ContextPlan) -> Llama:
     try:
         return load(Llama)
     except TemplateError as error:
-        warnings.warn(
-            f"the chat template in {path.name} is broken ({error}); the model is loaded without it",
-            EasyLlamaWarning,
-            stacklevel=6,
-        )
+        warn(f"the chat template in {path.name} is broken ({error}); the model is loaded without it")
         return load(LlamaWithoutTemplates)
 
 

@@ -6,15 +6,15 @@ Pure functions of the header, the options and the free memory; every surprise is
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import llama_cpp
 import psutil
 
-from ...checks import check_integer, check_number, check_optional_integer
-from ...errors import EasyLlamaWarning, SettingsError
+from ...caller import warn
+from ...checks import check_flag, check_integer, check_number, check_optional_integer
+from ...errors import SettingsError
 from .devices import build
 from .gguf import GGUFHeader
 from .open import F16, Q8_0, ContextPlan, head_size, kv_cache_bytes
@@ -56,8 +56,14 @@ class LoadOptions:
             "n_gpu_layers": check_integer("n_gpu_layers", self.n_gpu_layers, -1, 100_000),
             "n_threads": check_optional_integer("n_threads", self.n_threads, 1, most_threads),
         }
-        for name, number in checked.items():  # numpy's integers become Python's
-            object.__setattr__(self, name, number)
+        checked |= {
+            "offload_kqv": check_flag("offload_kqv", self.offload_kqv),
+            "flash_attn": check_flag("flash_attn", self.flash_attn),
+            "quantize_kv_cache": check_flag("quantize_kv_cache", self.quantize_kv_cache),
+            "verbose": check_flag("verbose", self.verbose),
+        }
+        for name, value in checked.items():  # numpy's become Python's
+            object.__setattr__(self, name, value)
         if self.rope_freq_base is not None:
             check_number("rope_freq_base", self.rope_freq_base, 1, 1e15, also=", or None")
 
@@ -120,11 +126,9 @@ def _rope_base(header: GGUFHeader, options: LoadOptions, n_ctx: int, native: int
             "model was trained with, for example rope_freq_base=10000.0"
         )
     scaled = scaled_rope_base(base, ratio)
-    warnings.warn(
+    warn(
         f"context_length={n_ctx} is {ratio:.3g} times the native {native} of {header.path.name}; the RoPE "
-        f"base is raised from {base:g} to {scaled:g}, and quality falls: {_LOSS}",
-        EasyLlamaWarning,
-        stacklevel=6,
+        f"base is raised from {base:g} to {scaled:g}, and quality falls: {_LOSS}"
     )
     return scaled
 
@@ -153,11 +157,7 @@ def _check_gpu(options: LoadOptions) -> bool:
         if names
         else f"this build of llama-cpp-python has no GPU support; {_GPU_ADVICE}"
     )
-    warnings.warn(
-        f"n_gpu_layers={options.n_gpu_layers} has no effect: {problem}",
-        EasyLlamaWarning,
-        stacklevel=6,
-    )
+    warn(f"n_gpu_layers={options.n_gpu_layers} has no effect: {problem}")
     return False
 
 
@@ -176,5 +176,5 @@ def _fit(header: GGUFHeader, options: LoadOptions, n_ctx: int, free: int, types:
         raise SettingsError(
             f"{problem}; context_length={max(fits, 256)} or quantize_kv_cache=True needs less"
         )
-    warnings.warn(f"{problem}; context_length is {fits} instead", EasyLlamaWarning, stacklevel=6)
+    warn(f"{problem}; context_length is {fits} instead")
     return fits

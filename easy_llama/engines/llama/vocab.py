@@ -16,7 +16,7 @@ from typing import Any
 import llama_cpp
 from llama_cpp import Llama
 
-from ...checks import check_token
+from ...checks import check_token, token_ids
 from ...engine import Tokenizer
 from ...errors import ModelUnloadedException
 from ...text.pieces import PieceCache, without_doubled
@@ -106,13 +106,25 @@ class LlamaTokenizer(Tokenizer):
         return self._pieces[token]
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
-        """Return the bytes of ``tokens``; ``special`` writes control tokens out as text."""
-        ids = [check_token(token, self.n_vocab) for token in tokens]
+        """Return the bytes of ``tokens``, without the space that ``encode`` adds at the beginning of a
+        sequence; ``special`` writes control tokens out as text, and spaces as they are."""
+        ids = token_ids(tokens, self.n_vocab)
         with self._lock:
             _vocab_of(self._llama)  # raises when the model is gone, also where all pieces are known
             if special:
                 return b"".join(_read_piece(self._llama, token, special=True) for token in ids)
-            return b"".join(map(self.piece, ids))
+            data = b"".join(map(self.piece, ids))
+        begins = self._start != [] and ids[:1] == self._start
+        return data.removeprefix(b" ") if begins and self.adds_space else data
+
+    @cached_property
+    def adds_space(self) -> bool:
+        """Whether ``encode`` puts a space before a text that is no part of it."""
+        return b"".join(map(self.piece, self.encode("a", bos=False))) == b" a"
+
+    def first_tokens(self) -> list[int]:
+        """Return the beginning-of-sequence token, also where texts are not begun with it; [] without one."""
+        return self.encode("") or list(self._start)
 
     @cached_property
     def _start(self) -> list[int]:

@@ -6,13 +6,13 @@ torch is imported when an engine is made, and nowhere outside this room.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...caller import warn
 from ...checks import (
     check_each_once,
     check_optional_integer,
@@ -22,7 +22,6 @@ from ...checks import (
 )
 from ...engine import Engine, Logits
 from ...errors import (
-    EasyLlamaWarning,
     EngineError,
     PromptError,
 )
@@ -68,7 +67,7 @@ class TorchEngine:
         n_positions = torch_model.n_positions or _NO_LIMIT
         if (n_ctx or 0) > n_positions:
             text = f"n_ctx={n_ctx} is more than the {n_positions} positions that the model was made for"
-            warnings.warn(text, EasyLlamaWarning, stacklevel=2)
+            warn(text)
         kind = HiddenTorchEngine if torch_model.has_hidden and cls is TorchEngine else cls
         self = object.__new__(kind)
         self._start(torch_model, n_ctx or n_positions)

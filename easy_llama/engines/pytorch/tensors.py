@@ -12,6 +12,7 @@ from ...engine import Tokenizer
 from ...errors import PromptError
 from .engine import TorchEngine, end_tokens_of
 from .model import import_torch
+from .tokenizer import tokenizer_of
 
 if TYPE_CHECKING:
     import torch
@@ -55,9 +56,18 @@ class IdTokenizer(Tokenizer):
 class ModelProvider:
     """An engine and a stand-in tokenizer for a bare model."""
 
+    tokenizer: Tokenizer
+
     def __init__(self, model: Any) -> None:
+        self._model = model
         self.engine = TorchEngine(model)
         self.tokenizer = IdTokenizer(self.engine.n_vocab, end_tokens_of(model))
+
+    def read_text(self) -> bool:
+        """Use the tokenizer that belongs to the model; return whether there is one."""
+        found = tokenizer_of(self._model, self.engine.n_vocab, self.tokenizer.end_tokens)
+        self.tokenizer = self.tokenizer if found is None else found
+        return found is not None
 
 
 def rows_of(input_ids: Any, provider: ModelProvider) -> list[list[int]]:

@@ -1,6 +1,7 @@
-"""TransformersTokenizer: a Hugging Face tokenizer as a Tokenizer.
+"""Tokenizers of other libraries as a Tokenizer: TransformersTokenizer for those of Hugging Face.
 
-Neither torch nor transformers is imported here; objects are used for what they can do.
+Objects are used for what they can do. transformers is imported only to find the tokenizer of a model that
+tells its name, on this machine.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
-from ...checks import check_token
+from ...checks import check_token, token_ids
 from ...engine import Tokenizer
 from ...text.pieces import PieceCache, without_doubled
 
-__all__ = ["TransformersTokenizer"]
+__all__ = ["TransformersTokenizer", "tokenizer_of"]
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _SPACE = "\u2581"  # how SentencePiece writes a space
@@ -121,8 +122,24 @@ class TransformersTokenizer(Tokenizer):
         return str(self._hf.convert_ids_to_tokens(token) or "") if known else ""
 
     def decode(self, tokens: Sequence[int]) -> bytes:
-        """Return the bytes of ``tokens``; control tokens add none."""
-        return b"".join(self.piece(check_token(token, self.n_vocab)) for token in tokens)
+        """Return the bytes of ``tokens``; control tokens add none.
+
+        Where they begin a sequence, with what ``encode`` puts first, the space that it adds goes.
+        """
+        ids = token_ids(tokens, self.n_vocab)
+        data, start = b"".join(map(self.piece, ids)), self._prefix
+        begins = start != [] and ids[: len(start)] == start
+        return data.removeprefix(b" ") if begins and self.adds_space else data
+
+    @cached_property
+    def adds_space(self) -> bool:
+        """Whether ``encode`` puts a space before a text that is no part of it."""
+        return b"".join(map(self.piece, self._encode("a", add_special_tokens=False))) == b" a"
+
+    def first_tokens(self) -> list[int]:
+        """Return what the tokenizer puts before every text, or else its beginning-of-sequence token."""
+        bos = self._hf.bos_token_id
+        return list(self._prefix) or ([] if bos is None else [bos])
 
     def is_control(self, token: int) -> bool:
         """Whether ``token`` is markup that adds no text."""
@@ -147,6 +164,72 @@ class TransformersTokenizer(Tokenizer):
         before: str = self._hf.decode(anchor, **options)
         after: str = self._hf.decode([*anchor, token], **options)
         return after[len(before) :].encode("utf-8")
+
+
+class PlainTokenizer(Tokenizer):
+    """Whatever has ``encode(text)`` and ``decode(tokens)``: a token is what ``decode`` adds for a second one.
+
+    Right for whole characters, U+FFFD for parts of one; nothing is known of markup.
+    """
+
+    def __init__(self, theirs: Any, n_vocab: int, end_tokens: frozenset[int]) -> None:
+        self._theirs, self.n_vocab, self._ends = theirs, n_vocab, end_tokens
+        self._pieces = PieceCache(self._read)
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """The tokens that end a generation."""
+        return self._ends
+
+    def encode(self, text: str, *, bos: bool = True, special: bool = True) -> list[int]:
+        """Return the token ids of ``text``, with whatever the tokenizer puts around it."""
+        return list(map(int, self._theirs.encode(text)))
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes that ``token`` adds to the text."""
+        return self._pieces[token]
+
+    def _read(self, token: int) -> bytes:
+        if token in self._ends:
+            return b""
+        one, two = (str(self._theirs.decode([token] * n)) for n in (1, 2))
+        return two[len(one) :].encode()
+
+
+# --- the tokenizer of a model --------------------------------------------------------------------------
+
+
+def tokenizer_of(model: Any, n_vocab: int, end_tokens: frozenset[int]) -> Tokenizer | None:
+    """Return the tokenizer that belongs to a PyTorch model, None where there is none to be found.
+
+    It is the model's attribute ``tokenizer``, or what transformers has for the name in ``model.config``, in
+    a folder or in its cache: nothing is fetched, and no code that came with a model is run.
+    """
+    own = getattr(model, "tokenizer", None)
+    if _has_methods(own, "encode", "piece"):
+        return cast("Tokenizer", own)  # one of ours
+    if not _has_methods(own, "encode", "decode"):
+        name = getattr(getattr(model, "config", None), "name_or_path", None)
+        own = _known_here(name) if isinstance(name, str) and name else None
+    if own is None:
+        return None
+    if _has_methods(own, "convert_ids_to_tokens", "get_vocab"):
+        return TransformersTokenizer(own, n_vocab=n_vocab, end_tokens=end_tokens)
+    return PlainTokenizer(own, n_vocab, end_tokens)
+
+
+def _has_methods(object: Any, *names: str) -> bool:
+    return all(callable(getattr(object, name, None)) for name in names)
+
+
+def _known_here(name: str) -> Any:
+    """Return the tokenizer of that name that transformers has on this machine, or None."""
+    try:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+    except Exception:  # not installed, not there, not readable: whatever it raises, there is none
+        return None
 
 
 # --- the rules of vocabularies -------------------------------------------------------------------------
