@@ -118,7 +118,7 @@ def test_set_show_unset(file: Path) -> None:
         ("system", " ", "system must be a text"),
         ("model", "othr", "did you mean other?"),
         ("model", "", "the name of the model is empty"),
-        ("temperature", "1", "there is no key 'temperature'; did you mean temp?"),
+        ("temperature", "1", "there is no key 'temperature'; did you mean temp"),
         ("n_ctx", "1", "there is no key 'n_ctx'; did you mean context_length?"),
         ("n_gpu_layers", "1", "did you mean gpu_layers?"),
         ("nonsense", "1", "there is no key 'nonsense'; `easy-llama config --help` lists all"),

@@ -144,10 +144,11 @@ def check_key(key: str) -> str:
     name = key.removeprefix("--").replace("-", "_").lower()
     if name in KEYS:
         return name
-    near = [one for one in ALIASES.get(name, ()) if one in KEYS]  # what others call it
-    near = near or difflib.get_close_matches(name, KEYS, n=3, cutoff=0.7)
-    near = near or [one for one in KEYS if len(one) > 3 and name.endswith(one)]
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    # also by what others call it: n_ctx, temperature
+    close = difflib.get_close_matches(name, [*KEYS, *ALIASES], n=3, cutoff=0.7)
+    named = [own for one in close for own in (one, *ALIASES.get(one, ())) if own in KEYS]
+    near = named or [one for one in KEYS if len(one) > 3 and name.endswith(one)]
+    hint = f"did you mean {' or '.join(dict.fromkeys(near))}? " if near else ""
     raise SettingsError(f"there is no key {key!r}; {hint}`easy-llama config --help` lists all {len(KEYS)}")
 
 
