@@ -9,12 +9,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from .caller import helpful
-from .errors import ExceededContextLengthException, ModelFileError, ModelUnloadedException, SettingsError
+from .errors import ExceededContextLengthException, ModelUnloadedException
 from .generation.speaker import Beam, Speaker
 from .generation.stats import Stats
+from .names import BUNDLED_MODEL, resolve
 
 if TYPE_CHECKING:
     import llama_cpp
@@ -32,8 +33,6 @@ __all__ = [
     "ModelUnloadedException",
     "Stats",
 ]
-
-BUNDLED_MODEL = Path(__file__).parent / "data" / "tiny.gguf"
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Model")
@@ -62,7 +61,9 @@ class Model(Speaker):
     >>> model.generate("The sky is blue, and", sampler=ez.samplers.GreedyDecoding)
     ' the birds are singing...'
 
-    - ``model_path``: a GGUF file, any part of a split one; None is the bundled model
+    - ``model_path``: a GGUF file, any part of a split one; or the name of one in the models folder; or
+      ``owner/repo:file.gguf`` on the Hugging Face hub (extra ``hub``), downloaded unless it is in the cache;
+      None is the bundled model
     - ``context_length``: tokens the context holds, 1 to 16,777,216; None is the native length, or what fits
       into memory. Above the native length the RoPE base is raised, with a warning about the loss
     - ``n_gpu_layers``: layers on the GPU, -1 for all; ``offload_kqv``: the cache too
@@ -92,8 +93,6 @@ class Model(Speaker):
     ) -> None:
         from .engines.llama.plan import LoadOptions
 
-        self._path = _path_of(model_path)
-        self.filename = self._path.name
         self._options: LoadOptions = LoadOptions(
             context_length=context_length,
             n_gpu_layers=n_gpu_layers,
@@ -104,6 +103,8 @@ class Model(Speaker):
             n_threads=n_threads,
             verbose=verbose,
         )
+        self._path = resolve(model_path)  # after the rest was checked: this may download it
+        self.filename = self._path.name
         self._loaded: LoadedModel | None
         self.facts: ModelFacts
         self._take(self._load())
@@ -219,17 +220,3 @@ class Model(Speaker):
     middle_token = _Fact(lambda facts: facts.middle_token, "before the text that fills a gap, or None")
     suffix_token = _Fact(lambda facts: facts.suffix_token, "before the text behind a gap, or None")
     cls_token = _Fact(lambda facts: facts.cls_token, "classifier token, or None")
-
-
-def _path_of(model_path: Any) -> Path:
-    """Return the path to load from; SettingsError and ModelFileError for what can't be one."""
-    if model_path is not None and not isinstance(model_path, (str, os.PathLike)):
-        raise SettingsError(
-            f"model_path must be a str or a Path, or None for the bundled model; got {model_path!r:.80}"
-        )
-    try:
-        return Path(BUNDLED_MODEL if model_path is None else model_path).expanduser()
-    except (TypeError, RuntimeError) as error:  # a path of bytes, or the home of an unknown user
-        raise ModelFileError(
-            f"model_path must be the path of a GGUF file; got {model_path!r} ({error})"
-        ) from None

@@ -13,6 +13,9 @@ from hypothesis import settings
 import easy_llama as ez
 
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+# what the person who runs the tests keeps for himself is nothing to them: an empty config, no models
+os.environ["EASY_LLAMA_CONFIG"] = os.devnull
+os.environ["EASY_LLAMA_MODELS"] = os.devnull
 # a shell starts what runs in the background with Ctrl-C ignored, and so would be all that the tests start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -100,9 +100,9 @@ def test_paths_that_hold_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
-        (b"", "only 0 bytes"),
-        (b"GGUF", "only 4 bytes"),
-        (b"PK\x03\x04" + bytes(100), "starts with b'PK"),
+        (b"", "it is empty"),
+        (b"GGUF", "ends inside the header"),
+        (b"PK\x03\x04" + bytes(100), "zip archive"),
         (b"GGUF" + struct.pack("<I", 1) + bytes(100), "version is 1"),
         (b"GGUF" + struct.pack(">I", 3) + bytes(100), "big-endian"),
         (b"GGUF" + struct.pack("<IQQ", 3, 2**63, 1) + bytes(100), "claims"),

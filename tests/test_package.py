@@ -20,22 +20,25 @@ ROOT = PACKAGE.parent
 
 # the rooms from the ground up; a file imports what stands in a room below, or beside it in its own
 ROOMS = [
-    "errors", "caller", "terminal", "checks", "hub", "engine", "prompt", "formats", "text", "steps",
-    "constraints", "samplers", "decoding", "engines", "engines/llama", "engines/pytorch", "generation",
-    "token_samplers", "study", "model", "chat", "console", "thread", "__init__", "cli", "__main__",
+    "errors", "caller", "terminal", "checks", "folders", "files", "hub", "names", "engine", "prompt",
+    "formats", "text", "steps", "constraints", "samplers", "decoding", "engines", "engines/llama",
+    "engines/pytorch", "generation", "token_samplers", "study", "model", "chat", "console", "thread",
+    "__init__", "cli", "__main__",
 ]  # fmt: skip
 
 # imports inside functions: (file, what) -> which heavy library stays out of start-up
 LATE = {
     ("__init__.py", "importlib"): "half a millisecond of start-up",
-    ("chat/history.py", "platformdirs"): "platformdirs",
     ("chat/layouts.py", "formats/derive.py"): "jinja2",
     ("chat/layouts.py", "formats/template.py"): "jinja2",
+    ("cli/defaults.py", "engines/llama/plan.py"): "llama_cpp",
     ("cli/tools.py", "engines/llama/devices.py"): "llama_cpp",
     ("cli/__init__.py", "cli/entry.py"): "click: what Ctrl-C does is said before",
+    ("cli/entry.py", "cli/defaults.py"): "numpy, for --version",
+    ("cli/group.py", "folders.py"): "what only a name that is no command needs",
+    ("cli/group.py", "names.py"): "what only a name that is no command needs",
     ("cli/entry.py", "cli/wording.py"): "numpy, where all goes well",
     ("cli/entry.py", "terminal/escape.py"): "re, where all goes well",
-    ("cli/tools.py", "engines/llama/gguf.py"): "llama_cpp, with the next one",
     ("cli/tools.py", "engines/llama/open.py"): "llama_cpp",
     ("console/loop.py", "rich.console"): "rich",
     ("console/loop.py", "rich.markdown"): "rich",
@@ -49,7 +52,8 @@ LATE = {
     ("generation/providers.py", "engines/llama/handles.py"): "llama_cpp",
     ("generation/providers.py", "engines/llama/vocab.py"): "llama_cpp",
     ("generation/providers.py", "llama_cpp"): "llama_cpp",
-    ("hub.py", "huggingface_hub"): "huggingface_hub, which may be missing",
+    ("folders.py", "platformdirs"): "platformdirs",
+    ("hub.py", "huggingface_hub.errors"): "huggingface_hub, which may be missing",
     ("model.py", "engines/llama/load.py"): "llama_cpp",
     ("model.py", "engines/llama/plan.py"): "llama_cpp",
     ("terminal/editor.py", "click"): "click, which the library itself does without",

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 
 from ..engine import ChatProvider
 from ..errors import HistoryError, PromptError
+from ..folders import data_folder
 from ..terminal.escape import one_line
 from .conversation import Conversation
 from .message import Message
@@ -83,10 +84,7 @@ class _Written(NamedTuple):
 
 def _default_path() -> Path:
     """Return the file in the user's data folder, which is made readable for its owner only."""
-    from platformdirs import user_data_path  # here: importing easy_llama stays light
-
-    given = os.environ.get("EASY_LLAMA_DATA")
-    folder = Path(given).expanduser() if given else user_data_path("easy_llama")
+    folder = data_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)  # it may have been there before, with another mode
     return folder / "threads.sqlite3"

@@ -39,7 +39,7 @@ __all__ = ["chat"]
     show_default=True,
     help="When the context is full.",
 )
-@click.option("--no-color", is_flag=True, help="Write without colours; NO_COLOR does the same.")
+@click.option("--no-color/--color", help="Write without colours; NO_COLOR does the same.")
 @click.option(
     "--resume", "-r", is_flag=False, flag_value="latest", metavar="[ID]", help="Go on with a thread."
 )
@@ -59,7 +59,7 @@ def chat(
     ban: tuple[str, ...] = (),
     **options: Any,
 ) -> None:
-    """Chat with MODEL: a GGUF file, or owner/repo:file.gguf on the hub; by default the toy in the box."""
+    """Chat with MODEL: a path, a name that easy-llama models lists, or owner/repo:file.gguf; else the toy."""
 
     if resume is not None and (refused := _given("format_name", "system", "overflow")):
         flag = refused[0].removesuffix("_name")

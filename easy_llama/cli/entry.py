@@ -36,8 +36,11 @@ COMMANDS = {
         "compare": Entry("compare", "Continue PROMPT by several decoding methods."),
     },
     "Models and formats": {
+        "models": Entry("models", "List the models on this machine."),
+        "pull": Entry("models", "Download a model from the hub."),
         "info": Entry("tools", "Show what the header of MODEL says."),
         "formats": Entry("formats", "List, show and check prompt formats."),
+        "config": Entry("config", "Show and set defaults of the commands."),
     },
 }
 
@@ -48,7 +51,7 @@ COMMANDS = {
     package=__package__,
     default="chat",
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(__version__, "-V", "--version", prog_name="easy-llama")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -59,10 +62,14 @@ def cli(context: click.Context, debug: bool) -> None:
     Without a command: chat with the bundled model; easy-llama some.gguf chats with that one.
     easy-llama COMMAND -h explains a command.
     """
+    from .defaults import default_map
+
+    command = context.invoked_subcommand or "chat"
+    context.default_map = {command: default_map(command)}
     if context.invoked_subcommand is None:
-        command = cli.get_command(context, "chat")
-        assert command is not None
-        context.invoke(command)
+        found = cli.get_command(context, "chat")
+        assert found is not None
+        context.invoke(found)
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:
@@ -72,9 +79,11 @@ def _show_warning(message: Any, *_: Any, **__: Any) -> None:
 def _spoken(message: object) -> str:
     """What the library says, as the command line says it; it may quote a file."""
     from ..terminal.escape import harmless
+    from .defaults import ConfigError
     from .wording import as_flags
 
-    return harmless(as_flags(str(message)))
+    text = str(message)
+    return harmless(text if isinstance(message, ConfigError) else as_flags(text))
 
 
 def _prepare(stream: TextIO | None) -> None:

@@ -10,12 +10,12 @@ import click
 
 from ..decoding import AntiSlopStrategy, Strategy
 from ..errors import PromptError, SettingsError
-from ..hub import fetch, is_hub_name
 from ..model import Model
 from ..samplers.fields import FIELDS
 from ..samplers.kinds import Number
 from ..samplers.settings import SamplerSettings
 from ..samplers.texts import text_of_value, value_from_text
+from .defaults import configured_model, remember, saying_where_from
 from .group import Flag
 from .inputs import text_of_flag
 from .interrupts import interrupts_end
@@ -104,10 +104,10 @@ def _loading(*names: str, **options: Any) -> Callable[[F], F]:
 def loading_options(command: F) -> F:
     """Add the flags that say how a model is loaded."""
     for option in (
-        _loading("--verbose", is_flag=True, help="Show llama.cpp's log."),
+        _loading("--verbose/--no-verbose", help="Show llama.cpp's log."),
         _loading("--rope-freq-base", type=float, help="RoPE base, instead of the file's or a raised one."),
-        _loading("--quantize-kv-cache", is_flag=True, help="Half the memory for the context."),
-        _loading("--flash-attn", is_flag=True, help="Use Flash Attention."),
+        _loading("--quantize-kv-cache/--no-quantize-kv-cache", help="Half the memory for the context."),
+        _loading("--flash-attn/--no-flash-attn", help="Use Flash Attention."),
         _loading("--threads", type=int, help="Threads; by default one for each physical core."),
         _loading("--gpu-layers", type=int, default=0, help="Layers on the GPU; -1 for all."),
         _loading("--context-length", type=int, help="Tokens of context; by default the native length."),
@@ -131,7 +131,7 @@ def banning(model: Model, ban: tuple[str, ...]) -> Strategy | None:
     return AntiSlopStrategy(model, ban, ignore_case=True) if ban else None
 
 
-_MODEL_HELP = "A GGUF file, or owner/repo:file.gguf on the hub; by default the toy in the box."
+_MODEL_HELP = "A GGUF file, a name that easy-llama models lists, or owner/repo:file.gguf; else the toy."
 
 
 def model_options(command: F) -> F:
@@ -155,15 +155,16 @@ def model_argument(command: F) -> F:
     return cast(F, argument(flag(with_model)))
 
 
-def load_model(path: str | None, options: dict[str, Any]) -> Model:
-    """Load the model at ``path``, or behind ``owner/repo:file.gguf``, as the flags say.
+def load_model(name: str | None, options: dict[str, Any]) -> Model:
+    """Load the model called ``name`` as the flags say; None is the one that the config names, or the toy.
 
     It is unloaded when the command ends.
     """
-    file = fetch(path) if path is not None and is_hub_name(path) else path
-    with interrupts_end():  # llama.cpp does not notice KeyboardInterrupt while it loads
+    name = configured_model() if name is None else name
+    # llama.cpp does not notice KeyboardInterrupt while it loads
+    with saying_where_from(name), interrupts_end():
         model = Model(
-            file,
+            name,
             context_length=options.get("context_length"),
             n_gpu_layers=options.get("gpu_layers", 0),
             flash_attn=options.get("flash_attn", False),
@@ -172,6 +173,8 @@ def load_model(path: str | None, options: dict[str, Any]) -> Model:
             n_threads=options.get("threads"),
             rope_freq_base=options.get("rope_freq_base"),
         )
+    if name is not None:
+        remember(name)
     context = click.get_current_context(silent=True)
     if context is not None:
         context.call_on_close(lambda: _unload(model))

@@ -105,7 +105,12 @@ class CommandGroup(click.Group):
 
 def _is_model(name: str) -> bool:
     """Whether ``name`` is a model's, and no misspelled command."""
-    return name.lower().endswith(".gguf") or "/" in name or Path(name).is_file()
+    if name.lower().endswith(".gguf") or "/" in name or Path(name).is_file():
+        return True
+    from ..folders import models_folder
+    from ..names import names_in
+
+    return name.lower() in (one.lower() for one in ["tiny", *names_in(models_folder())])
 
 
 class Flag(click.Option):

@@ -9,6 +9,8 @@ import click
 from ..chat.history import History
 from ..chat.origin import Origin, origin_of
 from ..errors import ModelNotFoundError, PromptError
+from ..files import models_in
+from ..folders import models_folder
 from ..model import BUNDLED_MODEL, Model
 
 __all__ = ["model_of_chat", "note_another_model", "number_of_chat"]
@@ -26,8 +28,8 @@ def number_of_chat(history: History, wanted: str) -> int:
     return int(wanted)
 
 
-def model_of_chat(history: History, number: int) -> str | None:
-    """Return the model that chat ``number`` was held with, None for the bundled one.
+def model_of_chat(history: History, number: int) -> str:
+    """Return the path of the model that chat ``number`` was held with.
 
     Raises ModelNotFoundError where it is not there any more; a file that has changed is told on stderr.
     """
@@ -41,14 +43,17 @@ def model_of_chat(history: History, number: int) -> str | None:
         )
     if origin is not None and not origin.is_at(place):
         click.echo(f"easy-llama: {place} has changed since this chat was held with it", err=True)
-    return None if place == BUNDLED_MODEL else str(place)
+    return str(place)
 
 
 def _place_of(name: str, origin: Origin | None) -> Path | None:
-    """Where the file is: where it was, or elsewhere under the same name."""
+    """Where the file is: where it was, or the same file in the models folder."""
     if origin is not None and Path(origin.path).is_file():
         return Path(origin.path)
-    return BUNDLED_MODEL if name == BUNDLED_MODEL.name else None
+    if name == BUNDLED_MODEL.name:
+        return BUNDLED_MODEL
+    there = [path for path in models_in(models_folder()) if path.name == name]
+    return next((path for path in there if origin is not None and origin.is_at(path)), None)
 
 
 def note_another_model(history: History, number: int, model: Model) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
 from ..decoding.guidance import HumanGuidanceStrategy
-from ..model import BUNDLED_MODEL
+from ..engines.llama.outline import outline
+from ..names import resolve
 from ..samplers import SamplerSettings
 from ..terminal.escape import shortened
 from ..terminal.menu import choose
 from ..terminal.tables import make_table, print_table
+from .defaults import configured_model, saying_where_from
 from .flags import load_model, model_argument, model_options, sampler_options
 from .group import FlagCommand
 from .inputs import prompt_given
@@ -42,19 +43,19 @@ def candidates(prompt: str, k: int, model_path: str | None, **options: Any) -> N
 def info(model_path: str | None) -> None:
     """Show what the header of MODEL says, without loading it, and what llama.cpp computes on here."""
     from ..engines.llama.devices import build
-    from ..engines.llama.gguf import read_gguf, shard_paths
     from ..engines.llama.open import kv_cache_bytes
 
-    paths = shard_paths(model_path or BUNDLED_MODEL)
-    header = read_gguf(paths[0])
-    shards = [header, *map(read_gguf, paths[1:])]
-    n_bytes = sum(shard.file_size for shard in shards)
-    n_params = sum(tensor.n_elements for shard in shards for tensor in shard.tensors)
-    n_ctx = int(cast(int, header.get("context_length")))
-    table = make_table(Path(paths[0]).name, ">key", ">value")
-    table.add_row("size", f"{n_bytes / 1e6:,.1f} MB in {len(paths)} file{'s' * (len(paths) > 1)}")
-    table.add_row("parameters", f"{n_params / 1e6:,.1f} million")
-    table.add_row("cache for the native context", f"{kv_cache_bytes(header, n_ctx) / 1e6:,.1f} MB")
+    name = configured_model() if model_path is None else model_path
+    with saying_where_from(name):
+        facts = outline(resolve(name))
+    header = facts.header
+    table = make_table(header.path.name, ">key", ">value")
+    table.add_row("size", f"{facts.n_bytes / 1e6:,.1f} MB in {facts.n_files} file{'s' * (facts.n_files > 1)}")
+    table.add_row("parameters", f"{facts.n_parameters / 1e6:,.1f} million")
+    table.add_row("quantization", facts.quantization or "unknown")
+    table.add_row(
+        "cache for the native context", f"{kv_cache_bytes(header, facts.context_length) / 1e6:,.1f} MB"
+    )
     for key, value in header.metadata.items():
         if not isinstance(value, list):
             table.add_row(key, shortened(str(value)))

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ...errors import ModelFileError, ModelIsDirectoryError, ModelNotFoundError
+from ...files import is_later_part, part_names, unfinished
+from .foreign import HEAD, what_a_directory_holds, what_it_is
 
 __all__ = ["GGUFHeader", "TensorInfo", "read_gguf", "shard_paths"]
 
@@ -45,7 +47,6 @@ _TENSOR_TYPES: dict[int, tuple[int, int]] = {
 _F32, _INTEGER_TYPES = 0, (24, 25, 26)
 _NORM = re.compile(r"norm(_\d+)?\.weight$")
 _MATRIX = re.compile(r"(token_embd|output|blk\.\d+\.(attn|ffn)_(q|k|v|qkv|output|gate|up|down))\.weight")
-_SHARD = re.compile(r"^(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$")
 
 
 @dataclass(frozen=True)
@@ -102,21 +103,29 @@ def read_gguf(path: str | os.PathLike[str]) -> GGUFHeader:
     file = Path(path)
     try:
         if file.is_dir():
-            raise ModelIsDirectoryError(f"{file} is a directory; give the path of a .gguf file inside it")
-        size = file.stat().st_size
-        with file.open("rb") as handle:
-            if size < 24:
-                raise ModelFileError(f"{file} is not a GGUF file: it has only {size} bytes")
-            with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                header = _Reader(file, data, size).header()
+            raise ModelIsDirectoryError(f"{file} is a directory; {what_a_directory_holds(file)}")
+        header = _read(file)
     except FileNotFoundError:
         raise ModelNotFoundError(f"there is no file at {file}") from None
-    except ModelFileError:
+    except ModelIsDirectoryError:
         raise
+    except ModelFileError as error:
+        hint = unfinished(file)
+        raise ModelFileError(f"{error}; {hint}" if hint else str(error)) from None
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{file} can't be read: {error}") from error
     _check_model(header)
     return header
+
+
+def _read(file: Path) -> GGUFHeader:
+    size = file.stat().st_size
+    with file.open("rb") as handle:
+        head = handle.read(HEAD)
+        if not head.startswith(b"GGUF") or size < 24:
+            raise ModelFileError(f"{file} is not a GGUF file: {what_it_is(head, size)}")
+        with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _Reader(file, data, size).header()
 
 
 def shard_paths(path: str | os.PathLike[str]) -> list[Path]:
@@ -125,17 +134,16 @@ def shard_paths(path: str | os.PathLike[str]) -> list[Path]:
     Raises ModelFileError that names the shards which are not there.
     """
     file = Path(path)
-    match = _SHARD.match(file.name)
-    if match is None:
+    names = part_names(file.name)
+    if len(names) == 1:
         return [file]
-    count = int(match["count"])
-    paths = [file.with_name(f"{match['stem']}-{i:05d}-of-{count:05d}.gguf") for i in range(1, count + 1)]
+    paths = [file.with_name(name) for name in names]
     missing = [shard.name for shard in paths if not shard.is_file()]
     if file.name in missing:
         raise ModelNotFoundError(f"there is no file at {file}")
     if missing:
         raise ModelFileError(
-            f"{file} is one of {count} parts and {len(missing)} are missing: {', '.join(missing)}; "
+            f"{file} is one of {len(paths)} parts and {len(missing)} are missing: {', '.join(missing)}; "
             f"put them into {file.parent}"
         )
     return paths
@@ -189,10 +197,7 @@ class _Reader:
         return spans
 
     def header(self) -> GGUFHeader:
-        magic = self.data[:4]
-        if magic != b"GGUF":
-            raise ModelFileError(f"{self.path} is not a GGUF file: it starts with {magic!r}, not b'GGUF'")
-        self.at = 4
+        self.at = 4  # behind the magic bytes
         version = self.unpack("<I")
         if version not in (2, 3):
             swapped = version & 0xFFFF == 0
@@ -290,7 +295,7 @@ def _check_model(header: GGUFHeader) -> None:
         return ModelFileError(f"{header.path} is not a usable model: {fault}")
 
     if header.metadata.get("split.no", 0):
-        if _SHARD.match(header.path.name) is None:
+        if not is_later_part(header.path.name):
             raise fail("it is a later part of a split model, and its name does not say of which")
         return  # later shards carry tensors only
     if not isinstance(header.metadata.get("general.architecture"), str):
