@@ -37,8 +37,7 @@ from .token_samplers import (
     TopPSampler,
     XTCSampler,
 )
-
-__version__ = "0.1.0"
+from .version import __version__
 
 __all__ = [
     "AdaptiveTemperatureStrategy",

@@ -19,9 +19,9 @@ ROOT = PACKAGE.parent
 
 # the rooms from the ground up; a file imports what stands in a room below, or beside it in its own
 ROOMS = [
-    "errors", "caller", "terminal", "checks", "hub", "engine", "prompt", "formats", "text", "steps",
-    "constraints", "samplers", "decoding", "engines", "engines/llama", "engines/pytorch", "generation",
-    "token_samplers", "study", "model", "chat", "console", "thread", "__init__", "cli", "__main__",
+    "version", "errors", "caller", "terminal", "checks", "hub", "engine", "prompt", "formats", "text",
+    "steps", "constraints", "samplers", "decoding", "engines", "engines/llama", "engines/pytorch",
+    "generation", "token_samplers", "study", "model", "chat", "console", "thread", "__init__", "cli", "__main__",
 ]  # fmt: skip
 
 # imports inside functions: (file, what) -> which heavy library stays out of start-up
