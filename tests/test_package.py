@@ -21,7 +21,8 @@ ROOT = PACKAGE.parent
 ROOMS = [
     "version", "errors", "caller", "terminal", "checks", "hub", "engine", "prompt", "formats", "text",
     "steps", "constraints", "samplers", "decoding", "engines", "engines/llama", "engines/pytorch",
-    "generation", "token_samplers", "study", "model", "chat", "console", "thread", "__init__", "cli", "__main__",
+    "generation", "token_samplers", "study", "model", "chat", "console", "thread",
+    "__init__", "cli", "__main__",
 ]  # fmt: skip
 
 # imports inside functions: (file, what) -> which heavy library stays out of start-up
