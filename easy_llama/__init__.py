@@ -41,8 +41,7 @@ if TYPE_CHECKING:
         TopPSampler,
         XTCSampler,
     )
-
-__version__ = "0.1.0"
+    from .version import __version__
 
 __all__ = [
     "AdaptiveTemperatureStrategy",
@@ -94,6 +93,7 @@ _NAMES = {
     "thread": "Thread",
     "token_samplers": "AntiSlopSampler BeamSearchSampler MinPSampler QAlignSampler TemperatureSampler "
     "TokenSampler TopKSampler TopPSampler XTCSampler",
+    "version": "__version__",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -134,6 +135,28 @@ def test_a_token_tells_its_probability_and_rank() -> None:
     assert "ended by itself (probability 0.5000)" in html_of(study)
     cut = compare(chain(), "a", ["greedy"], max_len_tokens=1)
     assert "cut off by the limit or a full context" in html_of(cut)
+
+
+def test_a_report_tells_how_it_was_made() -> None:
+    study = compare(chain(), "a", ["sampling"], seed=7)
+    assert (study.seed, study.version) == (7, ez.__version__)
+    assert study.date == date.fromisoformat(study.date).isoformat()
+    assert {"seed": 7, "date": study.date, "version": ez.__version__}.items() <= study.to_dict().items()
+    page = html_of(replace(study, date="2026-07-31", model="<m>"))
+    assert "&lt;m&gt;, seed 7, texts of up to 1000 tokens. Made on 2026-07-31 with easy_llama " in page
+    assert f"easy_llama {ez.__version__}." in page
+    drawn = compare(chain(), "a", ["sampling"], seed=None)
+    assert drawn.seed == drawn["sampling"].seed
+
+
+@pytest.mark.parametrize(
+    ("prompt", "folded"),
+    [("short", False), ("a line\n" * 10, False), ("a line\n" * 40, True), ("x" * 2000, True)],
+)
+def test_only_a_long_prompt_is_folded_away(prompt: str, folded: bool) -> None:
+    page = html_of(replace(compare(chain(), "a", ["greedy"]), prompt=prompt))
+    assert check_page(page).prompts == [prompt]
+    assert ("<details><summary>The prompt" in page) == folded
 
 
 def html_of(study: Study) -> str:
@@ -298,6 +321,7 @@ def test_the_committed_report_is_whole_and_of_this_version() -> None:
     page = file.read_text(encoding="utf-8")
     read = check_page(page)
     assert STYLESHEET in page, "run examples/decoding_study.py again"
+    assert "seed 0, texts of up to 1000 tokens. Made on 20" in page
     assert ["hedgehog named Sonic" in read.prompts[0], "100 rubles" in read.prompts[1]] == [True, True]
     assert len(read.prompts) == 2
     assert '{"contractor": "Mike", "sum": 100, "currency": "RUB"}' in read.texts

@@ -20,8 +20,8 @@ ROOT = PACKAGE.parent
 
 # the rooms from the ground up; a file imports what stands in a room below, or beside it in its own
 ROOMS = [
-    "errors", "caller", "terminal", "checks", "folders", "files", "hub", "names", "engine", "prompt",
-    "formats", "text", "steps", "constraints", "samplers", "decoding", "engines", "engines/llama",
+    "version", "errors", "caller", "terminal", "checks", "folders", "files", "hub", "names", "engine",
+    "prompt", "formats", "text", "steps", "constraints", "samplers", "decoding", "engines", "engines/llama",
     "engines/pytorch", "generation", "token_samplers", "study", "model", "chat", "console", "thread",
     "__init__", "cli", "__main__",
 ]  # fmt: skip

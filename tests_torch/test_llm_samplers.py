@@ -301,6 +301,25 @@ def letters() -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
 
 
+@pytest.mark.filterwarnings("ignore:AntiSlopSampler bans nothing")
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_samplers_of_the_document_as_they_stand_there(kind: str) -> None:
+    model, input_ids = MODELS[kind](), torch.tensor([[1, 2, 3]])
+    for sampler in (
+        ez.TemperatureSampler(temperature=0.7), ez.TemperatureSampler(temperature=1.2), ez.TopKSampler(k=50),
+        ez.TopPSampler(p=0.95), ez.MinPSampler(min_p=0.05), ez.AntiSlopSampler(), ez.XTCSampler(),
+    ):  # fmt: skip
+        output_ids = sampler.sample(model, input_ids, max_length=20)
+        assert torch.equal(output_ids[0, :3], input_ids[0])
+        assert output_ids.shape[0] == 1
+        assert output_ids.dtype == input_ids.dtype
+    output_ids = ez.BeamSearchSampler(beam_width=5).sample(
+        model, input_ids, max_length=20, num_return_sequences=3
+    )
+    assert output_ids.shape[0] == 3
+    assert torch.equal(output_ids[:, :3], input_ids.repeat(3, 1))
+
+
 def test_the_names_of_llm_samplers() -> None:
     model, ids = llama(), torch.tensor([[1, 2, 3]])
     for sampler in SAMPLERS:

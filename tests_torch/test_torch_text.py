@@ -19,12 +19,13 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizer, PreTrainedTokenizerFast
 
 from easy_llama import AntiSlopStrategy, BacktrackSampler
 from easy_llama.engines.pytorch.tokenizer import TransformersTokenizer
 from easy_llama.errors import PromptError, SettingsError
 from easy_llama.generation.providers import TransformersProvider
+from tests.conftest import SHARED
 from tests.toys import Plain
 
 from .models import llama
@@ -256,3 +257,56 @@ def test_what_is_no_tokenizer_is_refused() -> None:
     for wrong in (None, "gpt2", SimpleNamespace(encode=json.dumps)):
         with pytest.raises(SettingsError, match="tokenizer must be"):
             TransformersProvider(llama(), wrong)
+
+
+# --- a text comes back as it was -------------------------------------------------------------------------
+
+TEXTS = [
+    "",
+    "a",
+    " a",
+    "  a",
+    " ",
+    "   ",
+    "\n",
+    "\n a\n",
+    "Hello world",
+    "日本語",
+    " 日",
+    "👩‍👩‍👧 e\u0301",
+    "<b>x</b>",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("make", [lambda: byte_level(bos=True), sentence_piece])
+def test_a_text_comes_back_as_it_was(make: Any, text: str) -> None:
+    tokenizer = TransformersTokenizer(make())
+    assert tokenizer.decode(tokenizer.encode(text)).decode() == text
+
+
+@pytest.mark.parametrize("path", sorted((SHARED / "vocab").glob("*.gguf")), ids=lambda path: path.stem)
+def test_real_vocabularies_give_texts_back(path: Any) -> None:
+    """Also as transformers reads them from a GGUF file, where it adds a space only where there is none."""
+    tokenizer = TransformersTokenizer(AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name))
+    for text in TEXTS:
+        assert tokenizer.decode(tokenizer.encode(text)).decode() == text, text
+
+
+def test_a_piece_of_a_text_keeps_its_space() -> None:
+    tokenizer = TransformersTokenizer(sentence_piece())
+    assert tokenizer.adds_space
+    whole = tokenizer.encode("Hello world")
+    n = len(tokenizer.encode("Hello"))
+    assert tokenizer.decode(whole[:n]) == b"Hello"
+    assert tokenizer.decode(whole[n:]) == b" world"
+    assert tokenizer.first_tokens() == [1]
+    assert TransformersTokenizer(unigram()).first_tokens() == [1], "also where texts are not begun with it"
+
+
+def test_what_is_no_list_of_tokens_is_refused() -> None:
+    tokenizer = TransformersTokenizer(sentence_piece())
+    wrong: Any
+    for wrong in (5, None, "abc", [1.5], [-1], [10**6]):
+        with pytest.raises(PromptError):
+            tokenizer.decode(wrong)

@@ -14,8 +14,8 @@ from typing import Any, TextIO
 
 import click
 
-from .. import __version__
 from ..errors import EasyLlamaError
+from ..version import __version__
 from .group import CommandGroup, Entry
 from .interrupts import interrupts_raise
 

@@ -175,7 +175,7 @@ class SamplerFields:
         hash=False,
     )  # fmt: skip
     penalty_alpha: float | None = _number(
-        None, 0, 1, "Contrastive search over top-k candidates with this alpha.", "0.6",
+        None, 0, 1, "Contrastive search over top-k candidates with this alpha.", "0.6, with top_k 4",
         "https://arxiv.org/abs/2202.06417",
     )  # fmt: skip
     num_beams: int = _count(1, 1, 256, "Beam search with that many beams; 1 is off.", "2 to 8")

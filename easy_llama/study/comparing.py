@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 
 from ..caller import helpful, warn
 from ..checks import check_integer, check_token
@@ -60,7 +61,8 @@ def compare(
                 progress(method.label)
             outcomes.append(write(provider, method, Task(tokens, ends, limit, seed)))
     text = prompt if isinstance(prompt, str) else decoded(provider.tokenizer, tokens)
-    return Study(text, _name(provider), len(tokens), limit, tuple(outcomes))
+    today = date.today().isoformat()
+    return Study(text, _name(provider), len(tokens), limit, tuple(outcomes), seed, today)
 
 
 def _ends(provider: Provider, end_tokens: object) -> frozenset[int]:

@@ -26,6 +26,7 @@ _CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n
 # of the rest, those that turn the direction of the text around could make it read as what it is not
 _CONTROLS |= dict.fromkeys([*range(128, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
 _TITLE = "Decoding methods compared"
+_LONG = 1_200  # characters of a prompt that is folded away, 15 lines
 _MANY = 6  # methods that wrote the same; their names are folded away
 
 _Group = list[tuple[int, Outcome]]
@@ -42,6 +43,12 @@ class Comparison(Protocol):
     def n_prompt(self) -> int: ...
     @property
     def max_len_tokens(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def date(self) -> str: ...
+    @property
+    def version(self) -> str: ...
     @property
     def outcomes(self) -> Sequence[Outcome]: ...
 
@@ -87,12 +94,21 @@ def _section(name: str, title: str, study: Comparison) -> str:
     cards = "\n".join(_card(f"{name}-{group[0][0]}", group) for group in groups)
     return (
         f'<section><h2 id="{name}">{_data(title)}</h2>'
-        f'<p class="soft">{_data(study.model)}, texts of up to {study.max_len_tokens} tokens</p>'
-        f"<details><summary>The prompt, {study.n_prompt} tokens</summary>"
-        f"<pre>{_data(study.prompt)}</pre></details>"
+        f'<p class="soft">{_data(study.model)}, seed {study.seed}, texts of up to '
+        f"{study.max_len_tokens} tokens. Made on {_data(study.date)} with easy_llama "
+        f"{_data(study.version)}.</p>"
+        f"{_prompt(study)}"
         f"{_plot(study.outcomes)}{_table(name, groups)}"
         f'<div class="cards">\n{cards}\n</div></section>\n'
     )
+
+
+def _prompt(study: Comparison) -> str:
+    """Return the prompt, folded away where it is long."""
+    title, text = f"The prompt, {study.n_prompt} tokens", f"<pre>{_data(study.prompt)}</pre>"
+    if len(study.prompt) > _LONG or study.prompt.count("\n") > _LONG // 80:
+        return f"<details><summary>{title}</summary>{text}</details>"
+    return f"<p>{title}:</p>{text}"
 
 
 def _groups(outcomes: Sequence[Outcome]) -> list[_Group]:

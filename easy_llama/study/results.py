@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..version import __version__
 from .outcome import Outcome
 from .page import write_html
 from .rows import print_rows
@@ -22,6 +23,8 @@ class Study:
     - ``prompt``: its text; ``n_prompt``: its length in tokens
     - ``model``: the name of the model
     - ``max_len_tokens``: the longest text that was allowed
+    - ``seed``: of all draws that have none of their own
+    - ``date``: the day it was made, such as 2026-07-31; ``version``: that of easy_llama
     - ``outcomes``: one for each method, in the order they were asked for
 
     ``study["greedy"]`` is the outcome with that label, ``len(study)`` how many there are.
@@ -32,6 +35,9 @@ class Study:
     n_prompt: int
     max_len_tokens: int
     outcomes: tuple[Outcome, ...]
+    seed: int
+    date: str
+    version: str = __version__
 
     def __getitem__(self, label: str) -> Outcome:
         for outcome in self.outcomes:
@@ -64,5 +70,8 @@ class Study:
             "prompt": self.prompt,
             "n_prompt": self.n_prompt,
             "max_len_tokens": self.max_len_tokens,
+            "seed": self.seed,
+            "date": self.date,
+            "version": self.version,
             "outcomes": [outcome.to_dict() for outcome in self.outcomes],
         }

@@ -72,9 +72,9 @@ th[scope=row],th:first-child{text-align:left;font-weight:400;position:sticky;lef
 .m{width:.85rem;height:.85rem;vertical-align:-.08rem;margin-right:.35rem;overflow:visible}
 .bar{width:6rem;height:.8rem;display:block;margin-left:auto;outline:1px solid var(--soft)}
 .plot{display:flex;flex-wrap:wrap;gap:.5rem 1.5rem;align-items:flex-start;margin:.6rem 0}
-.plot>svg{flex:1 1 20rem;max-width:34rem;width:100%;height:auto;background:var(--card);
+.plot>svg{flex:1 1 18rem;max-width:25rem;width:100%;height:auto;background:var(--card);
 border:1px solid var(--line);border-radius:.4rem}
-.plot>div{flex:1 1 16rem;max-width:30rem}
+.plot>div{flex:1 1 18rem;max-width:40rem}
 .plot ul{list-style:none;margin:.4rem 0;padding:0;columns:9rem}
 svg text{fill:var(--ink);font:11px system-ui,sans-serif}
 svg .tick{fill:var(--soft)}

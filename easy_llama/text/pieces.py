@@ -66,7 +66,8 @@ def resolve_stops(tokenizer: Tokenizer, stops: Sequence[str | int]) -> tuple[fro
     because as text it is never seen. Raises PromptError for anything that is no stop.
     """
     if isinstance(stops, (str, int)) or not isinstance(stops, (Sequence, set, frozenset)):
-        raise PromptError(f"stops must be a list of texts and token ids; got {stops!r}")
+        advice = f": write [{stops!r}]" if isinstance(stops, (str, int)) else ""
+        raise PromptError(f"stops must be a list of texts and token ids; got {stops!r:.200}{advice}")
     ids, texts = set(tokenizer.end_tokens), list[str]()
     for stop in stops:
         if isinstance(stop, str):

@@ -70,11 +70,20 @@ class TransformersTokenizer(Tokenizer):
         plain text. Added tokens that are not marked as special (``<tool_call>`` of Qwen) are always read.
         """
         text = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates become "?"
+        if bos and self._swallows_space and text.startswith(" "):
+            text = f" {text}"
         tokens = self._encode(text, add_special_tokens=False, split_special_tokens=not special)
         if not special:
             tokens = [one for token in tokens for one in self._without_markup(token)]
         prefix = self._prefix if bos else []
         return without_doubled(prefix, prefix + tokens)
+
+    @cached_property
+    def _swallows_space(self) -> bool:
+        """Whether a space is added only where the text has none; SentencePiece itself adds it always, and so
+        does llama.cpp: else a first space would be lost."""
+        plain, spaced = (self._encode(text, add_special_tokens=False) for text in ("a", " a"))
+        return self.adds_space and plain == spaced
 
     def _encode(self, text: str, **options: bool) -> list[int]:
         tokens: list[int] = self._hf.encode(text, verbose=False, **options)
