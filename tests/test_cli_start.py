@@ -64,7 +64,7 @@ def test_version_and_help_load_no_command_and_no_numpy(flag: str) -> None:
     assert not {"numpy", "rich", "sqlite3", "llama_cpp", "jinja2", "psutil"} & loaded
     own = {name for name in loaded if name.startswith("easy_llama.")}
     parts = ["", ".entry", ".group", ".interrupts"]
-    assert own == {"easy_llama.errors"} | {f"easy_llama.cli{part}" for part in parts}
+    assert own == {"easy_llama.errors", "easy_llama.version"} | {f"easy_llama.cli{part}" for part in parts}
 
 
 def test_the_table_of_commands_says_what_the_commands_say() -> None:
