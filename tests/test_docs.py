@@ -59,7 +59,7 @@ def needs_torch(script: str) -> bool:
 
 def test_scripts_in_the_documents(folder: Path) -> None:
     """As they stand, with the bundled model under the name of the file they load."""
-    found = [script for script in scripts("DOCS.md") if not needs_torch(script)]
+    found = [s for name in ("README.md", "DOCS.md") for s in scripts(name) if not needs_torch(s)]
     assert found
     for script in found:
         for name in re.findall(r"[\w.-]+\.gguf", script):

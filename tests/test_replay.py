@@ -168,7 +168,10 @@ def test_continuing_a_stopped_reply_gives_what_it_would_have_been(model: ez.Mode
     assert thread.last.stats.evaluated <= 1, "nothing is evaluated again"
     assert thread.messages[-1].alternatives == [whole]
     assert thread.replay().is_same
+    before = thread.messages[-1]
     assert thread.continue_reply() == ""
+    assert thread.messages[-1] is before, "what is complete stays as it was made"
+    assert thread.last.stats.generated == 0
     with pytest.raises(PromptError, match="nothing to go on with"):
         Thread(model).continue_reply()
 

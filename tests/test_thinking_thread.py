@@ -99,6 +99,23 @@ def test_a_reply_stopped_while_it_thinks_goes_on_thinking(model: ez.Model) -> No
     assert thread.messages[-1].thinking.endswith(" more")
 
 
+def test_an_answer_goes_on_as_an_answer_where_the_template_opens_the_thinking(model: ez.Model) -> None:
+    thread = thinker(model, 'root ::= "</think>\\n\\nYes"', OPENED)
+    assert thread.send("Is it?") == "Yes"
+    thread.sampler = ez.SamplerSettings(temp=0.0, grammar='root ::= ", it is."')
+    assert thread.continue_reply() == ", it is."
+    assert thread.messages[-1]["content"] == "Yes, it is."
+
+
+def test_a_thread_outlives_a_reload_of_its_model() -> None:
+    with ez.Model(n_threads=1) as model:
+        thread = ez.Thread(model, sampler=ez.samplers.GreedyDecoding)
+        thread.send("My name is Anna.")
+        model.reload()
+        assert "Anna" in thread.send("What is my name?")
+        assert thread.continue_reply() == ""
+
+
 def test_an_answer_that_only_talks_about_the_markers_stays_as_it_is(model: ez.Model) -> None:
     text = "The tag <think> opens it and </think> closes it."
     thread = thinker(model, f'root ::= "{text}"')

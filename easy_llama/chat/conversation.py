@@ -68,7 +68,7 @@ class Conversation:
             raise SettingsError(f"overflow must be one of {', '.join(POLICIES)}; got {overflow!r}")
         check_sampler(sampler)
         self.sampler, self.overflow, self.strategy = sampler, overflow, strategy
-        self._markers = ThinkingMarkers(speaker.chat_template, speaker.tokenizer)
+        self._markers = ThinkingMarkers(speaker.chat_template, lambda: speaker.tokenizer)
         self._given_format = format is not None
         self._encoder = MessageEncoder(lambda: speaker.tokenizer)
         self._layout, self.format = layout_of(speaker, format, self._encoder)
@@ -185,7 +185,7 @@ class Conversation:
         if made is None:
             content = old["content"]
             return self._reply(old, Begun(content, tuple(self._encoder.text(content, special=False)), False))
-        text = self._markers.text(made.tokens) if made.thinking else old["content"]
+        text = self._markers.text(made.tokens) if self._markers else old["content"]
         return self._reply(old, Begun(text, made.tokens, False))
 
     def _last_reply(self, consequence: str) -> Message:
@@ -237,7 +237,7 @@ class Conversation:
             yield from parts
         finally:
             parts.close()
-            if reply.has_begun:
+            if reply.is_something:
                 made = reply.made(prompt, sampler, strategy, self._encoder, self._markers.piece)
                 message = self.create_message("bot", reply.answer)
                 old = before if is_anew else None
@@ -247,9 +247,10 @@ class Conversation:
                 if is_anew:
                     self.messages = [m for m in self.messages if m is not before]
                 self.messages.append(message)
-                self.last = Turn(dropped, reply.generation.stats)
             elif not is_anew:
                 self.messages = [m for m in self.messages if m is not before]
+            if reply.is_something or reply.generation.stats.finish_reason is not None:
+                self.last = Turn(dropped, reply.generation.stats)
 
     def replay(self, index: int = -1) -> Replay:
         """Draw the reply ``index`` again from its seed, its settings and what came before it, and compare.

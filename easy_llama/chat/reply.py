@@ -39,19 +39,20 @@ class Begun:
 class ThinkingMarkers:
     """What stands around a model's thinking, by its chat ``template``: nothing where that knows of none.
 
-    ``shown`` holds the texts of markers that are control tokens, which llama.cpp's text leaves out.
+    ``tokenizer`` returns that of the loaded model, which is another one after a reload. ``shown`` holds the
+    texts of markers that are control tokens, which llama.cpp's text leaves out.
     """
 
-    def __init__(self, template: str | None, tokenizer: Tokenizer) -> None:
-        self._thinking, self._tokenizer = thinking_of(template), tokenizer
-        self.shown = hidden_tokens(self._thinking, tokenizer) if self._thinking else {}
+    def __init__(self, template: str | None, tokenizer: Callable[[], Tokenizer]) -> None:
+        self._thinking, self._get_tokenizer = thinking_of(template), tokenizer
+        self.shown = hidden_tokens(self._thinking, tokenizer()) if self._thinking else {}
 
     def __bool__(self) -> bool:
         return self._thinking is not None
 
     def piece(self, token: int) -> bytes:
         """Return the bytes of a token, markers written out."""
-        return self.shown.get(token) or self._tokenizer.piece(token)
+        return self.shown.get(token) or self._get_tokenizer().piece(token)
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens, markers written out."""
@@ -75,9 +76,14 @@ class Reply:
         self.answer = self.thinking = self._raw = ""
 
     @property
-    def has_begun(self) -> bool:
-        """Whether there is anything to keep: a beginning, a token, or an end at once."""
+    def is_something(self) -> bool:
+        """Whether there is a reply: a beginning that was shown, a token, or an end at once.
+
+        A reply that was to go on and ended at once stays as it is.
+        """
         generation = self.generation
+        if not self.begun.is_shown:
+            return bool(generation.tokens)
         return bool(self._raw or generation.tokens or generation.stats.finish_reason is not None)
 
     def parts(self) -> Generator[Part, None, None]:
