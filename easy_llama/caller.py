@@ -145,11 +145,17 @@ def _checked(function: Callable[..., Any], fields: Collection[str]) -> Callable[
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
-            signature.bind(*args, **kwargs)
+            return function(*args, **kwargs)
         except TypeError as error:
-            wrong = _what_is_wrong(signature, kwargs, fields, str(error))
-            raise ArgumentError(f"{_name(function, args)}(){wrong}") from None
-        return function(*args, **kwargs)
+            trace = error.__traceback__
+            if trace is None or trace.tb_next is not None:  # raised inside: no matter of the arguments' names
+                raise
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as wrong:
+                what = _what_is_wrong(signature, kwargs, fields, str(wrong))
+                raise ArgumentError(f"{_name(function, args)}(){what}") from None
+            raise
 
     return call
 
