@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol, TypeAlias, TypeGuard, TypeVar, runtime_checkable
 
 import numpy as np
@@ -302,6 +303,16 @@ class ChatProvider(Provider, Protocol):
     @property
     def chat_template(self) -> str | None:
         """The Jinja template that came with the model, or None."""
+        ...
+
+
+@runtime_checkable
+class FromFile(Protocol):
+    """A provider that can say which file its model came from."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
         ...
 
 

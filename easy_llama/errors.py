@@ -9,6 +9,8 @@ EasyLlamaError                         catch this for all of them
 ├─ ModelFileError     (OSError)        a file that is not a usable GGUF model
 │  ├─ ModelNotFoundError (FileNotFoundError)     nothing at that path
 │  └─ ModelIsDirectoryError (IsADirectoryError)  a directory at that path
+├─ SavedFileError     (OSError)        a saved conversation that can't be written or read
+│  └─ SavedFileNotFoundError (FileNotFoundError)  nothing at that path
 ├─ HistoryError       (OSError)        a file of stored threads that can't be used, or no such thread in it
 ├─ ModelUnloadedException (RuntimeError)         the model was used after ``unload``
 ├─ EngineError        (RuntimeError)   llama.cpp refused what should have worked
@@ -38,6 +40,8 @@ __all__ = [
     "ModelUnloadedException",
     "NoTokenLeft",
     "PromptError",
+    "SavedFileError",
+    "SavedFileNotFoundError",
     "SettingsError",
     "StrategyError",
 ]
@@ -88,6 +92,14 @@ class ModelNotFoundError(ModelFileError, FileNotFoundError):
 
 class ModelIsDirectoryError(ModelFileError, IsADirectoryError):
     """The given path is a directory."""
+
+
+class SavedFileError(EasyLlamaError, OSError):
+    """A saved conversation can't be written or read."""
+
+
+class SavedFileNotFoundError(SavedFileError, FileNotFoundError):
+    """There is no saved conversation at the given path."""
 
 
 class HistoryError(EasyLlamaError, OSError):

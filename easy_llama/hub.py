@@ -39,7 +39,8 @@ def fetch(name: str) -> Path:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise MissingExtraError(
-            f"loading {name} from the hub needs an extra: pip install 'easy-llama[hub]'"
+            f"loading {name} from the hub needs huggingface-hub, which is not installed: "
+            "pip install huggingface-hub"
         ) from error
     try:
         return Path(hf_hub_download(match["repo"], match["file"]))

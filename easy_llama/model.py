@@ -178,6 +178,11 @@ class Model(Speaker):
     # --- facts -----------------------------------------------------------------------------------------
 
     @property
+    def path(self) -> Path:
+        """The file that the model was loaded from."""
+        return self._path
+
+    @property
     def name(self) -> str:
         """What the model is called: the name of the file."""
         return self.filename

@@ -7,7 +7,7 @@ import sys
 from .chat.conversation import Conversation, Turn
 from .chat.message import Message
 from .console.loop import Console
-from .generation.speaker import Writable
+from .generation.given import Writable
 
 __all__ = ["Message", "Thread", "Turn"]
 

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from easy_llama import SamplerSettings, __version__
+from easy_llama.cli.flags import HEADINGS
+from easy_llama.cli.wording import as_flags
+from easy_llama.model import BUNDLED_MODEL
 from easy_llama.samplers.fields import FIELDS
 
-COMMAND = [sys.executable, "-m", "easy_llama"]
-
-
-def run(*args: str, stdin: str = "", env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *args],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        encoding="utf-8",
-        env={**os.environ, **(env or {})},
-    )
-
-
-def test_generate_from_standard_input_and_from_the_argument() -> None:
-    piped = run("generate", "--temp", "0", stdin="The sky is blue, and\n")
-    assert (piped.returncode, piped.stderr) == (0, "")
-    assert piped.stdout.startswith("The sky is blue, and ")
-    assert piped.stdout.count("\n") == 1
-    assert run("generate", "The sky is blue, and", "--temp", "0").stdout == piped.stdout
-    assert run("generate", stdin="Once upon a time").stdout.startswith("Once upon a time")
+from .command import run, spawn
 
 
 def test_flags_are_the_fields_of_the_settings() -> None:
@@ -41,14 +25,17 @@ def test_flags_are_the_fields_of_the_settings() -> None:
     for field in fields(SamplerSettings):
         assert f"--{field.name.replace('_', '-')}" in text
         assert FIELDS[field.name].help
+    shown = [name for names in HEADINGS.values() for name in names.split()]
+    assert sorted(shown) == sorted(FIELDS)
+    assert all(f"\n{heading}:\n" in text for heading in HEADINGS)
     short = run("generate", "Once", "--max-len-tokens", "2", "--top-k", "off", "--seed", "1")
     assert len(short.stdout) < 40
 
 
 def test_a_stop_ends_the_text() -> None:
     whole = run("generate", "The sky is blue, and", "--temp", "0").stdout
-    cut = run("generate", "The sky is blue, and", "--temp", "0", "--stop", whole[30:34]).stdout
-    assert cut.rstrip("\n") == whole[:30].rstrip("\n")
+    cut = run("generate", "The sky is blue, and", "--temp", "0", "--stop", whole[10:14]).stdout
+    assert cut.rstrip("\n") == whole[:10].rstrip("\n")
 
 
 def test_candidates_is_a_table() -> None:
@@ -84,7 +71,7 @@ def test_version_and_help() -> None:
         (("generate", "x", "--seed", "-1"), 1, "--seed must be an integer from 0 to 4294967294, or off"),
         (("info", __file__), 1, "is not a GGUF file"),
         (("candidates", "x", "-k", "0"), 1, "k must be an integer from 1 to 1024; got 0"),
-        (("generate", "x", "--context-length", "-5"), 1, "context_length must be"),
+        (("generate", "x", "--context-length", "-5"), 1, "--context-length must be"),
         (("nonsense",), 2, "No such command 'nonsense'"),
     ],
 )
@@ -98,6 +85,109 @@ def test_errors_are_one_line_without_a_traceback(args: tuple[str, ...], code: in
         assert done.stderr.startswith("easy-llama: ")
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("chta",), "Did you mean 'chat'?"),
+        (("run",), "Did you mean 'chat'?"),
+        (("generate", "x", "--temperature", "1"), "Did you mean '--temp'?"),
+        (("generate", "x", "--n-predict", "1"), "Did you mean '--max-len-tokens'?"),
+        (("--temp", "0"), "stand behind it: easy-llama chat --temp 0"),
+        (("generate", "x", "--debug"), "It stands before the command: easy-llama --debug generate"),
+        (("formats", "chekc"), "Did you mean 'check'?"),
+    ],
+)
+def test_what_is_misspelled_gets_a_suggestion(args: tuple[str, ...], words: str) -> None:
+    done = run(*args)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+BOTH = ("--grammar", "root ::= [a]", "--json-schema", '{"type": "object"}')
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--threads", "99999"), "--threads must be an integer from 1 to"),
+        (("--gpu-layers", "-5"), "--gpu-layers must be an integer from -1"),
+        (("--rope-freq-base", "0"), "--rope-freq-base must be a number from 1 to 1e+15; got 0.0"),
+        (("--num-beams", "5", "--penalty-alpha", "0.6"), "give --num-beams 1 or --penalty-alpha off"),
+        (("--num-beams", "99"), "use --num-beams 15 or less"),
+        (BOTH, "--grammar and --json-schema can't"),
+        (("--early-stopping", "soon"), "--early-stopping must be true, false or never"),
+        (("--logit-bias", '{"some words": 1}'), "or use --ban for whole phrases"),
+        (("--num-beams", "2", "--ban", "x"), "leave --ban out, or --penalty-alpha and --num-beams"),
+    ],
+)
+def test_errors_speak_of_flags(args: tuple[str, ...], words: str) -> None:
+    """And nothing is printed before them."""
+    done = run("generate", "x", "--echo", *args)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert words in done.stderr
+    assert "=" not in done.stderr.replace("::=", "")
+    assert "None" not in done.stderr
+
+
+def test_the_errors_of_other_commands_speak_of_flags_too(tmp_path: Path) -> None:
+    for args, words in (
+        (("chat", "--format", "nosuch"), "`easy-llama formats` lists all"),
+        (("ask", "x", "--format", "llma3"), "did you mean 'llama3' or"),
+        (("candidates", ""), "the prompt is empty: give one as an argument or on standard input"),
+        (("candidates", "x", "-k", "0"), "-k must be an integer from 1 to"),
+        (("compare", "x", "--html", str(tmp_path)), f"--html: {tmp_path} is a folder"),
+        (("compare", "x", "--html", "/dev/null/x"), "there is no folder /dev/null"),
+        (("info", "a.gguf", "-m", "b.gguf"), "there are two models, a.gguf and b.gguf; give one"),
+    ):
+        done = run(*args)
+        assert (done.returncode, done.stdout) == (1, ""), args
+        assert words in done.stderr
+    misfit = run("ask", "x", "--format", "alpaca", "--max-len-tokens", "1").stderr
+    assert "use --format chatml, or leave --format out to use the model's own" in misfit
+
+
+def test_only_arguments_become_flags_and_only_where_they_are_named() -> None:
+    assert as_flags("top_p must be a number, or None to switch it off; got 'temp=2, or None'") == (
+        "--top-p must be a number, or off to switch it off; got 'temp=2, or None'"
+    )
+    assert as_flags("a seed for the grammar: temp, k") == "a seed for the grammar: temp, k"
+    assert as_flags("can't do it, don't: seed=3") == "can't do it, don't: --seed 3"
+    assert as_flags("flash_attn=True or x.top_k=3 or my_top_k") == "--flash-attn or x.top_k=3 or my_top_k"
+
+
+def test_a_model_instead_of_a_command_chats_with_it() -> None:
+    file = str(BUNDLED_MODEL)
+    by_name = run(file, "--temp", "0", stdin="What is 2 + 3?\n")
+    assert (by_name.returncode, by_name.stderr) == (0, "")
+    assert by_name.stdout == run("chat", "-m", file, "--temp", "0", stdin="What is 2 + 3?\n").stdout
+    assert run("info", "-m", file).stdout == run("info", file).stdout
+    assert "there is no file at nowhere.gguf" in run("nowhere.gguf").stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="/dev/full, and a shell")
+@pytest.mark.parametrize(
+    "command", ["info", "generate x", "ask hello", "formats", "formats show chatml", "--help"]
+)
+def test_a_full_disk_and_a_reader_that_goes_away(command: str) -> None:
+    shell = f"{sys.executable} -m easy_llama {command}"
+    if Path("/dev/full").exists():
+        full = subprocess.run(f"{shell} > /dev/full", shell=True, capture_output=True, text=True, check=False)
+        assert (full.returncode, full.stderr) == (1, "easy-llama: can't write: No space left on device\n")
+    gone = subprocess.run(f"{shell} | true", shell=True, capture_output=True, text=True, check=False)
+    assert gone.stderr == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")
+def test_no_colours_where_none_are_wanted() -> None:
+    for env in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        for args in (("formats",), ("candidates", "x"), ("generate", "x", "--seed", "1"), ("ask", "Hi")):
+            child = spawn(*args, env=env)
+            text = child.read()
+            child.close()
+            assert child.exitstatus == 0, text
+            assert not re.search(r"\x1b\[[0-9;]*[34][0-7][;m]", text), (env, args, text)
+
+
 def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in run("--debug", "generate", "x", "--temp", "-3").stderr
 
@@ -105,7 +195,7 @@ def test_debug_shows_the_traceback() -> None:
 def test_a_warning_is_one_line() -> None:
     done = run("generate", "x", "--context-length", "1024", "--max-len-tokens", "1")
     assert done.returncode == 0
-    assert done.stderr.startswith("easy-llama: warning: context_length=1024")
+    assert done.stderr.startswith("easy-llama: warning: --context-length 1024 is 2 times")
     assert done.stderr.count("\n") == 1
 
 
@@ -115,31 +205,3 @@ def test_a_reader_that_goes_away_is_no_drama() -> None:
         done = subprocess.run(shell, shell=True, capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stderr
         assert "Exception" not in done.stderr
-
-
-@pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")
-def test_in_a_terminal_it_asks_until_an_empty_line() -> None:
-    import pexpect
-
-    child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "generate"], encoding="utf-8", timeout=60)
-    child.expect("Once upon a time")
-    child.expect("> ")
-    child.sendline("The sky is blue, and")
-    child.expect(r"The sky is blue, and the \w+")
-    child.expect("> ")
-    child.sendline("")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0
-
-
-@pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal")
-def test_ctrl_c_at_the_prompt_ends_it() -> None:
-    import pexpect
-
-    child = pexpect.spawn(COMMAND[0], [*COMMAND[1:], "generate"], encoding="utf-8", timeout=60)
-    child.expect("> ")
-    child.sendintr()
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 130

@@ -23,7 +23,7 @@ from easy_llama.samplers import GreedyDecoding, SamplerSettings
 from easy_llama.terminal.reader import PlainReader
 from easy_llama.terminal.screen import Screen
 from easy_llama.thread import Thread
-from tests.test_cli import COMMAND, run
+from tests.command import COMMAND, run
 
 READY = re.escape("\x1b[?2004h")  # the editor asks the terminal to mark pastes: it waits for a line
 TYPED = re.escape("\x1b[?2004l")  # the line is complete
@@ -65,7 +65,7 @@ def test_every_command_of_the_documentation_is_there(model: ez.Model) -> None:
     assert set(expected) <= set(COMMANDS)
     out, _ = talk(model, "!help")
     for name in expected:
-        assert re.search(rf"^  {name} +[A-Z].*\.$", out, re.MULTILINE), name
+        assert re.search(rf"^  !{name} +[A-Z].*\.$", out, re.MULTILINE), name
 
 
 def test_a_conversation_and_its_commands(model: ez.Model, tmp_path: Path) -> None:
@@ -94,7 +94,8 @@ def test_editing_the_past(model: ez.Model) -> None:
     assert "this is a copy now" in out
     assert [m["role"] for m in thread.messages] == ["user", "bot", "system", "user", "bot"]
     assert thread.messages[0]["content"] == "My name is Tom."
-    assert len(thread.messages[-1].alternatives) == 2
+    assert thread.messages[-1].alternatives == ["Paris"], "greedy decoding: the same again"
+    assert "the same reply again" in out
     assert "   0* " in out
 
 
@@ -102,12 +103,18 @@ def test_the_sampler_is_shown_and_changed(model: ez.Model) -> None:
     out, thread = talk(
         model, "!sampler temp 0.5", "!sampler top_k off", "!sampler MinPSampling", "!sampler seed 7",
         "!sampler tempo 1", "!sampler temp hot", "!sampler temp -1", "!sampler greedydecodin",
+        "!sampler temperature 1", "!sampler temp=0.25", "!sampler temp", "!sampler", "!sampler nonsense 1",
+        "!sampler temp 0.25",
     )  # fmt: skip
-    assert "  temp              0.5" in out
-    assert "  top_k             off" in out
+    assert re.search(r"^  temp +0\.5 \(was 0\.0\)$", out, re.MULTILINE)
+    assert re.search(r"^  top_k +off \(was 40\)$", out, re.MULTILINE)
+    assert re.search(r"^  temp +0\.25 +Temperature", out, re.MULTILINE), "one field with what it does"
+    assert "that changes nothing" in out
+    assert out.count("penalty_last_n") == 0, "what was not asked for is not shown"
+    assert "nonsense'; !sampler all lists" in out
     assert thread.sampler.seed == 7
     assert thread.sampler.min_p == 0.05
-    assert "did you mean temp?" in out
+    assert out.count("did you mean temp?") == 2
     assert "temp must be a number or off; got 'hot'" in out
     assert "temp must be a number of at least 0" in out
     assert "did you mean GreedyDecoding?" in out
@@ -140,15 +147,18 @@ def test_candidates_summary_speed_and_markdown(model: ez.Model) -> None:
     [
         ("!save", "save needs a file name"),
         ("!load", "load needs a file name"),
-        ("!load /nowhere/x.json", "No such file"),
+        ("!load /nowhere/x.json", "there is no file /nowhere/x.json\n"),
+        ("!save /nowhere/x.json", "/nowhere/x.json can't be written: No such file"),
         ("!export /nowhere/x.md", "No such file"),
-        ("!edit 1", "edit needs a number"),
-        ("!edit one x", "a number is needed here; got 'one'"),
+        ("!edit", "!edit needs a number"),
+        ("!edit -1 x", "a number from 0 is needed here; got '-1'"),
+        ("!edit 1", "there is no message 1"),
+        ("!edit one x", "a number from 0 is needed here; got 'one'"),
         ("!alternatives 5", "no alternative 5"),
         ("!remove", "no exchange to undo"),
         ("!reroll", "not the bot's"),
         ("!candidates 0", "from 1 to 1024"),
-        ("!helpp", "did you mean help?"),
+        ("!helpp", "did you mean !help?"),
         ("word " * 600, "512"),
     ],
 )
@@ -183,19 +193,24 @@ def test_wide_characters_arrive_whole(model: ez.Model) -> None:
         assert thread.messages[0]["content"] == text
 
 
+class Terminal(io.StringIO):
+    """Text that says of itself that it is a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_colours_only_on_a_terminal_and_never_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        encoding = "utf-8"
-
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.delenv("NO_COLOR", raising=False)
-    for out, color, env, coloured in [
-        (Terminal(), True, "", True), (io.StringIO(), True, "", False), (Terminal(), False, "", False),
-        (Terminal(), True, "1", False),
+    for out, color, env, term, coloured in [
+        (Terminal(), True, "", "xterm", True), (io.StringIO(), True, "", "xterm", False),
+        (Terminal(), False, "", "xterm", False), (Terminal(), True, "1", "xterm", False),
+        (Terminal(), True, "", "dumb", False),
     ]:  # fmt: skip
         monkeypatch.setenv("NO_COLOR", env)
+        monkeypatch.setenv("TERM", term)
         Screen(out, color=color).line("x", "bot")
         assert ("\x1b" in out.getvalue()) is coloured
 
@@ -294,12 +309,14 @@ def test_the_end_of_the_input_ends_the_chat(chat: Any) -> None:
 
 EVERY_COMMAND = [
     ("!help", "List the commands"), ("!context", "tokens"), ("!stats", "finish_reason"),
-    ("!sampler temp 0", "penalty_last_n"), ("!string", "im_start"), ("!messages", "0  user"),
+    ("!sampler all", "penalty_last_n"), ("!string", "im_start"), ("!messages", "0  user"),
     ("!last", "12"), ("!reprint", "12"), ("!inference", "assistant"), ("!reroll", "12"),
-    ("!alternatives", r"1\*"), ("!edit 0 What is 1 [+] 1[?]", ""), ("!candidates 3", r"0\.\d{4}"),
-    ("!system Be kind.", ""), ("!summary", ""), ("!fork", "copy"), ("!save {}/talk.json", "saved"),
+    ("!alternatives", r"0\*"), ("!continue", "ended its reply at once"), ("!replay", "the same: "),
+    ("!edit 0 What is 1 [+] 1[?]", "message 0 is changed"), ("!candidates 3", r"0\.\d{4}"),
+    ("!system Be kind.", "is added"), ("!summary", ""), ("!fork", "copy"), ("!save {}/talk.json", "saved"),
     ("!export {}/talk.md", "written"), ("!reset", "anew"), ("!load {}/talk.json", "12"),
-    ("!remove", "removed"), ("!markdown off", ""), ("!clear", ""),
+    ("!delete 1", "message 1 of the bot is deleted"), ("!remove", "removed"),
+    ("!markdown off", "as they come"), ("!clear", ""),
 ]  # fmt: skip
 
 

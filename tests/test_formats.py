@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import easy_llama as ez
 from easy_llama import formats
 from easy_llama.errors import FormatError
 from easy_llama.formats import KEYS, Format
@@ -163,8 +164,27 @@ def test_a_wrong_format_is_a_clear_error(change: object, words: str) -> None:
     change(format)  # type: ignore[operator]
     with pytest.raises(FormatError, match=words):
         formats.check_format(format)
-    with pytest.raises(FormatError, match="got str"):
-        formats.check_format("chatml")
+    with pytest.raises(FormatError, match="got list"):
+        formats.check_format([])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("chatml", "did you mean ez.formats.chatml?"),
+        ("Command-R", "did you mean ez.formats.command_r?"),
+        ("llma3", "did you mean ez.formats.llama3 or "),
+        ("xyzzy", "take one such as ez.formats.chatml;"),
+        ("", "take one such as ez.formats.chatml;"),
+    ],
+)
+def test_the_name_of_a_format_is_none_and_the_error_says_what_to_write(
+    name: str, words: str, model: ez.Model
+) -> None:
+    with pytest.raises(FormatError) as error:
+        ez.Thread(model, name)  # type: ignore[arg-type]
+    assert str(error.value).startswith(f"a format is a dict, not its name; got {name!r}; {words}")
+    assert str(error.value).endswith(f"ez.formats.names() lists all {len(formats.names())}")
 
 
 def test_the_modules_hold_data_only() -> None:

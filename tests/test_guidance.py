@@ -31,7 +31,7 @@ from easy_llama.samplers import GreedyDecoding, SamplerSettings, SimpleSampling
 from easy_llama.terminal import menu
 from easy_llama.terminal.escape import escaped
 from easy_llama.terminal.menu import Choice, Option, choose
-from tests.test_cli import COMMAND, run
+from tests.command import COMMAND, run
 
 from .toys import PieceTokenizer, Plain, ToyProvider, table_of, toy
 
@@ -425,7 +425,7 @@ def test_guiding_through_a_pipe() -> None:
     many = run("guide", "Once upon a", "--top-k-shown", "9999")
     assert many.stderr.count("%  ") > 100
     assert run("guide", "Once upon a", "--top-k-shown", "0").returncode == 2
-    greedy = run("generate", "Once upon a time", "--temp", "0").stdout
+    greedy = run("generate", "Once upon a time", "--temp", "0", "--echo").stdout
     assert run("guide", "Once upon a time", "--autopass", "0").stdout == greedy
 
 

@@ -12,7 +12,7 @@ import pytest
 import easy_llama as ez
 from easy_llama.errors import ModelFileError
 from easy_llama.hub import fetch, is_hub_name
-from tests.test_cli import COMMAND
+from tests.command import COMMAND
 
 NAME = "owner/some-repo:tiny.gguf"
 REVISION = "0123456789012345678901234567890123456789"
@@ -51,7 +51,7 @@ def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:
         f"try: fetch({NAME!r})\nexcept ez.errors.MissingExtraError as error: print(error)",
         tmp_path,
     )
-    assert "pip install 'easy-llama[hub]'" in done.stdout
+    assert "pip install huggingface-hub" in done.stdout
 
 
 def test_without_a_network_the_error_says_so(tmp_path: Path) -> None:
@@ -74,4 +74,4 @@ def test_a_file_in_the_cache_is_loaded_by_its_hub_name(tmp_path: Path) -> None:
     shutil.copy(ez.model.BUNDLED_MODEL, folder / "snapshots" / REVISION / "tiny.gguf")
     command = [*COMMAND, "generate", "The sky is blue, and", "--temp", "0", "-m", NAME]
     done = in_process(f"import subprocess; subprocess.run({command!r}, check=True)", tmp_path)
-    assert done.stdout.startswith("The sky is blue, and the"), done.stderr
+    assert done.stdout.startswith(" the birds"), done.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import easy_llama as ez
+from easy_llama.cli.entry import COMMANDS
 
 PACKAGE = Path(ez.__file__).parent
 ROOT = PACKAGE.parent
@@ -27,9 +28,14 @@ ROOMS = [
 
 # imports inside functions: (file, what) -> which heavy library stays out of start-up
 LATE = {
+    ("__init__.py", "importlib"): "half a millisecond of start-up",
     ("chat/history.py", "platformdirs"): "platformdirs",
     ("chat/layouts.py", "formats/derive.py"): "jinja2",
     ("chat/layouts.py", "formats/template.py"): "jinja2",
+    ("cli/tools.py", "engines/llama/devices.py"): "llama_cpp",
+    ("cli/__init__.py", "cli/entry.py"): "click: what Ctrl-C does is said before",
+    ("cli/entry.py", "cli/wording.py"): "numpy, where all goes well",
+    ("cli/entry.py", "terminal/escape.py"): "re, where all goes well",
     ("cli/tools.py", "engines/llama/gguf.py"): "llama_cpp, with the next one",
     ("cli/tools.py", "engines/llama/open.py"): "llama_cpp",
     ("console/loop.py", "rich.console"): "rich",
@@ -39,6 +45,7 @@ LATE = {
     ("engines/pytorch/tokenizer.py", "transformers"): "transformers",
     ("formats/doctor.py", "formats/derive.py"): "jinja2",
     ("formats/doctor.py", "formats/template.py"): "jinja2",
+    ("formats/thinking.py", "formats/template.py"): "jinja2",
     ("generation/providers.py", "engines/llama/engine.py"): "llama_cpp",
     ("generation/providers.py", "engines/llama/handles.py"): "llama_cpp",
     ("generation/providers.py", "engines/llama/vocab.py"): "llama_cpp",
@@ -46,21 +53,27 @@ LATE = {
     ("hub.py", "huggingface_hub"): "huggingface_hub, which may be missing",
     ("model.py", "engines/llama/load.py"): "llama_cpp",
     ("model.py", "engines/llama/plan.py"): "llama_cpp",
+    ("terminal/editor.py", "click"): "click, which the library itself does without",
     ("terminal/menu.py", "prompt_toolkit.application"): "prompt_toolkit",
     ("terminal/menu.py", "prompt_toolkit.key_binding"): "prompt_toolkit",
     ("terminal/menu.py", "prompt_toolkit.layout"): "prompt_toolkit",
     ("terminal/menu.py", "prompt_toolkit.utils"): "prompt_toolkit",
     ("terminal/reader.py", "prompt_toolkit"): "prompt_toolkit",
     ("terminal/reader.py", "prompt_toolkit.completion"): "prompt_toolkit",
+    ("terminal/reader.py", "prompt_toolkit.document"): "prompt_toolkit",
     ("terminal/reader.py", "prompt_toolkit.history"): "prompt_toolkit",
+    ("terminal/reader.py", "termios"): "termios, which Windows has not",
     ("terminal/tables.py", "rich"): "rich",
     ("terminal/tables.py", "rich.console"): "rich",
     ("terminal/tables.py", "rich.table"): "rich",
+    ("terminal/wrap.py", "regex"): "regex",
+    ("terminal/wrap.py", "wcwidth"): "wcwidth",
     ("text/phrases.py", "regex"): "regex",
 }
 
 # where another package's private parts are touched, and why there is no other way
 FOREIGN_PRIVATE = {
+    "engines/llama/devices.py": "the loaded ggml library, whose functions llama_cpp does not declare",
     "engines/llama/handles.py": "Llama has no public way to its C handles, nor to another context",
     "engines/llama/log.py": "llama-cpp-python's own logger, whose lines must go on",
     "engines/llama/rows.py": "the loaded library, of which a function is declared anew",
@@ -68,9 +81,12 @@ FOREIGN_PRIVATE = {
 
 # where an attribute is asked for by a name in a string, and why no protocol can say it
 BY_NAME = {
+    "__init__.py": "the public names, each loaded when it is used",
+    "cli/group.py": "the commands, each loaded when it is used",
     "cli/entry.py": "standard streams may be replaced by objects without reconfigure",
     "cli/flags.py": "click keeps the options of a command there",
-    "console/commands.py": "the presets of ez.samplers, by name",
+    "chat/storage.py": "the fields of a dataclass, in a loop",
+    "console/settings.py": "the fields of a dataclass, in a loop, and the presets of ez.samplers",
     "constraints/document.py": "a class of pydantic, which may not be installed",
     "prompt.py": "arrays of numpy and torch as prompts",
     "engines/pytorch/cache.py": "caches of any transformers release",
@@ -128,6 +144,8 @@ def imports(name: str, tree: ast.AST) -> Iterator[str]:
 
 
 GRAPH = {name: {one for one in imports(name, tree) if one in TREES} for name, tree in TREES.items()}
+# what is imported by a name in a table counts, too; the names of the package itself are in its TYPE_CHECKING
+GRAPH["cli/entry.py"] |= {f"cli/{entry.module}.py" for part in COMMANDS.values() for entry in part.values()}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -243,7 +261,7 @@ ONLY_IN = {
     "torch": {"engines/pytorch"},
     "transformers": {"engines/pytorch"},
     "jinja2": {"formats", "engines/llama"},
-    "click": {"cli"},
+    "click": {"cli", "terminal"},
     "sqlite3": {"chat"},
 }
 
@@ -288,12 +306,42 @@ def export_order(name: str) -> tuple[int, str]:
     return kind, name
 
 
+def loaded_by(code: str) -> set[str]:
+    """The modules that are there after ``code`` and were not before, in a process of its own."""
+    code = f"import sys; before = {{*sys.modules}}; {code}; print(*{{*sys.modules}} - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+HEAVY = {"torch", "transformers", "llama_cpp", "huggingface_hub", "rich", "click", "jinja2", "ray"}
+HEAVY |= {"regex", "prompt_toolkit", "platformdirs"}
+
+
 def test_import_is_light() -> None:
-    code = "import easy_llama, sys; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    heavy = {"torch", "transformers", "llama_cpp", "huggingface_hub", "rich", "click", "jinja2", "ray"}
-    heavy |= {"regex", "prompt_toolkit", "platformdirs"}
-    assert not heavy & set(loaded.split())
+    assert loaded_by("import easy_llama") == {"easy_llama", "easy_llama.version", "__future__"}
+    every = "; ".join(f"easy_llama.{name}" for name in ez.__all__)
+    assert not HEAVY & loaded_by(f"import easy_llama; {every}")
+
+
+def test_names_of_the_package_are_there_before_they_are_loaded() -> None:
+    """The table of names and what type checkers see are the same, and every name is listed."""
+    seen: dict[str, str] = {}
+    for node in ast.walk(TREES["__init__.py"]):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            seen |= {alias.name: node.module or alias.name for alias in node.names}
+    assert set(seen) | {"__version__"} == set(ez.__all__)
+    for name, home in seen.items():
+        module = importlib.import_module(f"easy_llama.{home}")
+        assert getattr(ez, name) is (
+            module if name == home and name not in vars(module) else getattr(module, name)
+        )
+    code = "import easy_llama; names = dir(easy_llama); assert {*easy_llama.__all__} <= {*names}"
+    assert loaded_by(code) == {"easy_llama", "easy_llama.version", "__future__"}
+    loaded_by("from easy_llama import *; assert Model.__name__ == 'Model'")
+    with pytest.raises(AttributeError, match="has no attribute 'Modle'") as caught:
+        ez.Modle  # type: ignore[attr-defined]  # noqa: B018
+    assert caught.value.name == "Modle"
+    assert caught.value.obj is ez
 
 
 def test_every_error_is_in_the_drawn_tree() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from easy_llama import SamplerSettings
 from easy_llama.cli.flags import sampler_options
-from easy_llama.console.commands import changed_sampler
+from easy_llama.console.settings import changed_sampler
 from easy_llama.errors import SettingsError
 from easy_llama.samplers import GreedyDecoding
 from easy_llama.samplers.fields import FIELDS
@@ -112,7 +112,7 @@ def test_a_wrong_flag_is_wrong_usage() -> None:
     for arguments, words in (
         (("--temp", "hot"), "'hot' is neither a number nor off"),
         (("--top-k", "2.5"), "'2.5' is neither an integer nor off"),
-        (("--json-schema", "{"), "json_schema must be JSON or off; got '{'"),
+        (("--json-schema", "{"), "'--json-schema': must be JSON or off; got '{'"),
     ):
         code, output, _ = run(*arguments)
         assert code == 2

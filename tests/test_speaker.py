@@ -20,6 +20,7 @@ from easy_llama.generation.speaker import Speaker
 from easy_llama.samplers import GreedyDecoding, SamplerSettings
 from easy_llama.samplers.picker import NumpyPicker
 from easy_llama.terminal.menu import Choice, Option
+from tests.test_console import Terminal
 from tests.toys import PieceTokenizer, toy
 
 PIECES = ["a", "b", "c", " ", "ab", "ba", "é", ".", "x"]
@@ -252,7 +253,7 @@ def test_an_engine_of_ones_own_chats_with_a_format() -> None:
     assert thread.last.stats.finish_reason in ("stop", "length")
     assert [message["role"] for message in thread.messages] == ["user", "bot"]
     assert thread.reroll() == reply
-    assert thread.messages[-1].alternatives == [reply, reply]
+    assert thread.messages[-1].alternatives == [reply]
     with pytest.raises(ez.errors.FormatError, match="toy has no chat template; give a format"):
         ez.Thread(own_provider())
 
@@ -332,3 +333,12 @@ def test_an_engine_with_a_picker_alone_has_it_used() -> None:
     assert provider.generate("ab", sampler=SHORT) == " " * 12
     with pytest.raises(SettingsError, match=r"needs a llama\.cpp engine"):
         provider.explain("ab", sampler=SamplerSettings(grammar='root ::= "a"'))
+
+
+def test_printed_on_a_terminal_a_text_can_not_steer_it(model: ez.Model) -> None:
+    red = ez.SamplerSettings(temp=0.0, grammar='root ::= "\\x1b[31mred\\x1b[2J"')
+    terminal, pipe = Terminal(), io.StringIO()
+    for out in (terminal, pipe):
+        assert model.stream_print("Hello", sampler=red, file=out) == "\x1b[31mred\x1b[2J"
+    assert terminal.getvalue() == "\\x1b[31mred\\x1b[2J\n"
+    assert pipe.getvalue() == "\x1b[31mred\x1b[2J\n", "a program gets the text as it is"

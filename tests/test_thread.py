@@ -16,6 +16,7 @@ import easy_llama as ez
 from easy_llama.chat.encoder import MessageEncoder
 from easy_llama.chat.layouts import TemplateLayout
 from easy_llama.chat.message import Message
+from easy_llama.chat.window import Window
 from easy_llama.engines.llama.log import collected_log, install_log
 from easy_llama.engines.llama.vocab import LlamaTokenizer
 from easy_llama.errors import ExceededContextLengthException, FormatError, PromptError, SettingsError
@@ -335,7 +336,7 @@ def test_saved_and_loaded_a_thread_goes_on_where_it_was(thread: Thread, tmp_path
     thread.save(tmp_path / "thread.json")
     data = json.loads((tmp_path / "thread.json").read_text(encoding="utf-8"))
     assert data["messages"][0]["content"] == "My name is Anna."
-    assert data["messages"][1]["seed"] == thread.messages[1].seed
+    assert data["messages"][1]["made"][0]["seed"] == thread.messages[1].seed
     held = thread.model.engine.tokens
     loaded = Thread.load(tmp_path / "thread.json", thread.model)
     assert loaded.messages == thread.messages
@@ -473,10 +474,10 @@ def test_a_pinned_message_keeps_its_whole_exchange(model: ez.Model) -> None:
 def test_an_interrupted_summary_drops_nothing(model: ez.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     thread = Thread(model, sampler=SHORT, overflow="summarize")
 
-    def interrupted(self: Thread, messages: object = None) -> str:
+    def interrupted(*_: object) -> str:
         raise KeyboardInterrupt  # as Ctrl-C while the model writes the summary
 
-    monkeypatch.setattr(Thread, "summarize", interrupted)
+    monkeypatch.setattr(Window, "summary", interrupted)
 
     def talk() -> None:
         for i in range(100):

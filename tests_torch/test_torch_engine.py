@@ -653,5 +653,5 @@ def test_only_forks_of_one_engine_go_together() -> None:
 
 def test_without_torch_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingExtraError, match=r"easy_llama\[torch\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install torch"):
         TorchEngine(lambda input_ids: None)

@@ -14,24 +14,25 @@ from typing import Any, TypeVar
 
 from ..caller import helpful
 from ..decoding.backtracking import Strategy
-from ..decoding.selection import room_for
 from ..engine import ChatProvider
-from ..errors import ExceededContextLengthException, PromptError, SettingsError
+from ..errors import PromptError, SettingsError
 from ..formats.shape import Format
-from ..generation.providers import EngineProvider
-from ..generation.run import Generation
-from ..generation.speaker import Speaker
+from ..generation.given import check_sampler
+from ..generation.providers import speaker_of
 from ..generation.stats import Stats
 from ..samplers.fields import FIELDS
 from ..samplers.presets import DefaultSampling
 from ..samplers.settings import SamplerSettings
 from .encoder import MessageEncoder
 from .layouts import layout_of, rewrite, warn_of_misfit
-from .message import Message, as_message, check_role
+from .message import Message, Prompt, as_message, check_role, with_alternatives
 from .openai import from_openai, to_openai
-from .overflow import POLICIES, drop_oldest, shift_cache, usable_tokens
+from .origin import origin_of
+from .overflow import POLICIES
+from .replay import Replay, replay
+from .reply import Begun, Part, Reply, ThinkingMarkers, answers
 from .storage import Stored, read_json, write_json
-from .summary import summarize, with_summary
+from .window import Window
 
 __all__ = ["Conversation", "Turn"]
 
@@ -62,13 +63,16 @@ class Conversation:
         overflow: str = "trim",
         strategy: Strategy | None = None,
     ) -> None:
-        self.model = speaker = _speaker_of(model)
+        self.model = speaker = speaker_of(model)
         if overflow not in POLICIES:
             raise SettingsError(f"overflow must be one of {', '.join(POLICIES)}; got {overflow!r}")
+        check_sampler(sampler)
         self.sampler, self.overflow, self.strategy = sampler, overflow, strategy
+        self._markers = ThinkingMarkers(speaker.chat_template, speaker.tokenizer)
         self._given_format = format is not None
         self._encoder = MessageEncoder(lambda: speaker.tokenizer)
         self._layout, self.format = layout_of(speaker, format, self._encoder)
+        self._window = Window(speaker, self._layout, self._encoder)
         if format is not None:
             warn_of_misfit(speaker, format)
         self.messages: list[Message] = []
@@ -119,7 +123,7 @@ class Conversation:
 
     def inference_str_from_messages(self) -> str:
         """Return the text that the next reply continues, cut to the context as ``overflow`` says."""
-        self._fit()
+        self._fit(Begun())
         return self._layout.text(self._told())
 
     def usage(self) -> list[str]:
@@ -129,18 +133,14 @@ class Conversation:
         return [f"{used} / {n_ctx} tokens", share, f"{len(self.messages)} messages"]
 
     def _told(self) -> list[Message]:
-        """The messages that the model is told: in the context, and no empty system message."""
-        self.messages = [as_message(message) for message in self.messages]
-        return [m for m in self.messages if m.in_context and (m["content"] or m["role"] != "system")]
-
-    def _told_tokens(self, prefix: str = "") -> list[int]:
-        """The tokens of these messages, up to where the next reply begins, and of how it begins."""
-        return self._layout.tokens(self._told()) + self._encoder.text(prefix, special=False)
+        """The messages that the model is told."""
+        self.messages = [as_message(message) for message in self.messages]  # dicts may be put in by hand
+        return self._window.told(self.messages)
 
     # --- turns -----------------------------------------------------------------------------------------
 
     def send(self, prompt: str, *, prefix: str = "") -> str:
-        """Add a user message and the bot's reply to it, and return the reply.
+        """Add a user message and the bot's reply to it, and return the reply, without what was thought.
 
         ``prefix`` is how the reply begins; it is part of it. Raises PromptError for an empty prompt and
         ExceededContextLengthException where dropping messages makes no room.
@@ -153,15 +153,14 @@ class Conversation:
         The user message is added when reading begins, the reply when it ends; a generator that is closed
         before its end adds what was generated until then.
         """
+        return answers(self.stream_parts(prompt, prefix=prefix))
+
+    def stream_parts(self, prompt: str, *, prefix: str = "") -> Generator[Part, None, None]:
+        """Like ``stream``, but yield ``Part(text, is_thinking)``: what the model thinks is yielded, too."""
         if not isinstance(prompt, str) or not prompt.strip():
             raise PromptError(f"a message needs text; got {prompt!r}")
         user = self.create_message("user", prompt)
-        self.messages.append(user)
-        try:
-            generation, dropped = self._begin(prefix)
-        finally:
-            self.messages = [m for m in self.messages if m is not user]
-        return self._reply(generation, dropped, prefix, user)
+        return self._reply(user, self._begun(prefix))
 
     def reroll(self, *, prefix: str = "") -> str:
         """Replace the bot's last reply by another one; the old one is kept among its ``alternatives``."""
@@ -169,97 +168,122 @@ class Conversation:
 
     def stream_reroll(self, *, prefix: str = "") -> Generator[str, None, None]:
         """Like ``reroll``, but return a generator of the new reply's pieces."""
-        if not self.messages or self.messages[-1]["role"] != "bot":
-            raise PromptError("the last message is not the bot's, so there is nothing to generate anew")
-        old = self.messages.pop()
-        try:
-            generation, dropped = self._begin(prefix)
-        finally:
-            self.messages.append(old)
-        return self._reply(generation, dropped, prefix, old)
+        return answers(self.stream_reroll_parts(prefix=prefix))
 
-    def _begin(self, prefix: str) -> tuple[Generation, int]:
-        """Make room and return the generation of the next reply, and how many messages were dropped."""
+    def stream_reroll_parts(self, *, prefix: str = "") -> Generator[Part, None, None]:
+        """Like ``stream_reroll``, but yield ``Part(text, is_thinking)``."""
+        return self._reply(self._last_reply("there is nothing to generate anew"), self._begun(prefix))
+
+    def continue_reply(self) -> str:
+        """Let the bot go on with its last reply, which was stopped, and return what it adds."""
+        return "".join(answers(self.stream_continue_parts()))
+
+    def stream_continue_parts(self) -> Generator[Part, None, None]:
+        """Like ``continue_reply``, but yield ``Part(text, is_thinking)``. Nothing is evaluated again."""
+        old = self._last_reply("there is nothing to go on with")
+        made = old.made
+        if made is None:
+            content = old["content"]
+            return self._reply(old, Begun(content, tuple(self._encoder.text(content, special=False)), False))
+        text = self._markers.text(made.tokens) if made.thinking else old["content"]
+        return self._reply(old, Begun(text, made.tokens, False))
+
+    def _last_reply(self, consequence: str) -> Message:
+        if not self.messages or self.messages[-1]["role"] != "bot":
+            raise PromptError(f"the last message is not the bot's, so {consequence}")
+        return self.messages[-1]
+
+    def _begun(self, prefix: str) -> Begun:
         if not isinstance(prefix, str):
             raise PromptError(f"prefix must be a str; got {type(prefix).__name__}")
-        tokens, dropped = self._fit(prefix)
-        stops = self._layout.stops
-        return self.model.generation(tokens, stops, self.sampler, strategy=self.strategy), dropped
+        return Begun(prefix, tuple(self._encoder.text(prefix, special=False)))
 
-    def _reply(
-        self, generation: Generation, dropped: int, prefix: str, before: Message
-    ) -> Generator[str, None, None]:
-        """Add a reply after the user message ``before``, or in place of the bot message ``before``.
+    def _reply(self, before: Message, begun: Begun) -> Generator[Part, None, None]:
+        """Make room, and return the parts of the reply to the user message ``before``, or of the one that
+        takes the place of the bot message ``before``."""
+        is_anew = before["role"] == "bot"
+        if is_anew:
+            self.messages.pop()
+        else:
+            self.messages.append(before)
+        try:
+            tokens, dropped = self._fit(begun)
+            out = [i for i, message in enumerate(self.messages) if not message.in_context]
+            opening = self._layout.text(self._told()) if self._markers else ""
+        finally:
+            if is_anew:
+                self.messages.append(before)
+            else:
+                self.messages = [m for m in self.messages if m is not before]
+        prompt = Prompt.of(tokens[: len(tokens) - len(begun.tokens)], out)
+        generation = self.model.generation(
+            tokens, self._layout.stops, self.sampler, strategy=self.strategy, shown=self._markers.shown
+        )
+        splitter = self._markers.splitter(opening)
+        return self._written(Reply(generation, begun, splitter), prompt, before, dropped)
+
+    def _written(
+        self, reply: Reply, prompt: Prompt, before: Message, dropped: int
+    ) -> Generator[Part, None, None]:
+        """Yield the parts of ``reply``, and add it behind ``before``, or in its place if that is the bot's.
 
         A reader that stops early keeps what was said. If nothing was said, nothing is changed.
         """
-        is_reroll, text, said = before["role"] == "bot", "", False
-        if not is_reroll:
+        sampler, strategy, is_anew = self.sampler, self.strategy, before["role"] == "bot"
+        if not is_anew:
             self.messages.append(before)
+        parts = reply.parts()
         try:
-            if prefix:
-                said = True
-                yield prefix
-            for piece in generation.pieces():
-                text += piece
-                yield piece
+            yield from parts
         finally:
-            if said or generation.tokens or generation.stats.finish_reason is not None:
-                replaced = self._without(before) if is_reroll else []
-                message = self.create_message("bot", prefix + text)
-                kept, rest = generation.tokens_of(text)
-                plain = self._encoder.text
-                message.generated = [*plain(prefix, special=False), *kept, *plain(rest, special=False)]
-                message.alternatives, message.seed = [*replaced, message["content"]], generation.stats.seed
+            parts.close()
+            if reply.has_begun:
+                made = reply.made(prompt, sampler, strategy, self._encoder, self._markers.piece)
+                message = self.create_message("bot", reply.answer)
+                old = before if is_anew else None
+                message.show(
+                    *with_alternatives(message["content"], made, old, grows=not reply.begun.is_shown)
+                )
+                if is_anew:
+                    self.messages = [m for m in self.messages if m is not before]
                 self.messages.append(message)
-                self.last = Turn(dropped, generation.stats)
-            elif not is_reroll:
+                self.last = Turn(dropped, reply.generation.stats)
+            elif not is_anew:
                 self.messages = [m for m in self.messages if m is not before]
 
-    def _without(self, old: Message) -> list[str]:
-        """Take a reply out of the thread and return its alternatives, an edited content included."""
-        self.messages = [m for m in self.messages if m is not old]
-        shown = old["content"]
-        return old.alternatives if shown in old.alternatives else [*old.alternatives, shown]
+    def replay(self, index: int = -1) -> Replay:
+        """Draw the reply ``index`` again from its seed, its settings and what came before it, and compare.
+
+        The thread is not changed. Raises PromptError where it is no reply that the model wrote, or where
+        what came before it is not the same any more.
+        """
+        position, message = self._message(index)
+        made = message.made
+        if made is None or made.prompt is None or made.sampler is None:
+            raise PromptError(f"it is not kept how message {position} was made, so it can't be made again")
+        out = set(made.prompt.dropped)
+        before = [m for i, m in enumerate(self.messages[:position]) if i not in out]
+        tokens = self._layout.tokens([m for m in before if m["content"] or m["role"] != "system"])
+        if Prompt.of(tokens).sha256 != made.prompt.sha256:
+            raise PromptError(
+                f"what stands before message {position} has changed since it was written "
+                f"({made.prompt.n_tokens} tokens then, {len(tokens)} now), so it can't be made again"
+            )
+        tokens += made.tokens[: made.n_given]
+        return replay(self.model, tokens, self._layout.stops, made, self.strategy)
+
+    def _fit(self, begun: Begun) -> tuple[list[int], int]:
+        """Make room; return the tokens to continue, and how many messages were dropped for it."""
+        check_sampler(self.sampler)  # it may have been changed by hand
+        self.messages = [as_message(message) for message in self.messages]
+        fitted = self._window.fit(self.messages, self.sampler, self.overflow, begun.tokens)
+        self.messages = fitted.messages
+        return fitted.tokens, fitted.n_dropped
 
     def candidates(self, k: int) -> list[tuple[str, float]]:
         """Return the ``k`` likeliest first tokens of the next reply with their probabilities."""
-        tokens, _ = self._fit()
+        tokens, _ = self._fit(Begun())
         return [(token, float(chance)) for token, chance in self.model.candidates(tokens, k)]
-
-    # --- a full context --------------------------------------------------------------------------------
-
-    def _fit(self, prefix: str = "") -> tuple[list[int], int]:
-        """Return the tokens to continue, after making room, and how many messages were dropped for it."""
-        if not isinstance(self.sampler, SamplerSettings):
-            raise SettingsError(f"sampler must be a SamplerSettings; got {type(self.sampler).__name__}")
-        n_ctx = room_for(self.sampler, self.model.engine.n_ctx, 0)
-        usable = usable_tokens(n_ctx, self.sampler.max_len_tokens)
-        before = self._told_tokens(prefix)
-        if len(before) <= usable:
-            return before, 0
-        if self.overflow == "error":
-            raise ExceededContextLengthException(len(before), n_ctx, n_ctx - usable)
-        dropped = drop_oldest(self.messages, lambda: len(self._told_tokens(prefix)), usable, n_ctx)
-        if self.overflow == "shift":
-            shift_cache(self.model.engine, before, self._told_tokens(prefix))
-        if self.overflow == "summarize" and dropped:
-            try:
-                self._put_summary(dropped, usable, prefix)
-            except BaseException:  # Ctrl-C while the summary is written: as if nothing had been dropped
-                for message in dropped:
-                    message.in_context = True
-                raise
-        return self._told_tokens(prefix), len(dropped)
-
-    def _put_summary(self, dropped: list[Message], usable: int, prefix: str) -> None:
-        """Tell the model in a system message what the dropped messages said, if there is room for that."""
-        text = self.summarize([*(m for m in self.messages if m.is_summary), *dropped])
-        message = self.create_message("system", f"Earlier in this conversation: {text}")
-        message.is_summary = True
-        self.messages = with_summary(self.messages, message)
-        if len(self._told_tokens(prefix)) > usable:
-            self.messages = [m for m in self.messages if not m.is_summary]
 
     def summarize(self, messages: Sequence[Message] | None = None) -> str:
         """Return a summary of ``messages``, all of the thread by default, written by the model.
@@ -267,7 +291,7 @@ class Conversation:
         The thread is not changed. What does not fit into half of the context is left out from the front.
         """
         told = self.messages if messages is None else messages
-        return summarize(self.model, self._layout, self._encoder, self.sampler, told)
+        return self._window.summary(told, self.sampler)
 
     # --- editing ---------------------------------------------------------------------------------------
 
@@ -283,11 +307,21 @@ class Conversation:
 
     def edit(self, index: int, content: str) -> None:
         """Change the content of message ``index``; the next turn evaluates what follows it anew."""
-        try:
-            message = self.messages[index]
-        except (IndexError, TypeError):
-            raise PromptError(f"there is no message {index!r}; the thread has {len(self.messages)}") from None
+        _, message = self._message(index)
         message["content"] = self.create_message(message["role"], content)["content"]
+
+    def delete(self, index: int) -> Message:
+        """Remove message ``index`` and return it; the next turn evaluates what follows it anew."""
+        _, message = self._message(index)
+        self.messages = [m for m in self.messages if m is not message]
+        return message
+
+    def _message(self, index: int) -> tuple[int, Message]:
+        """Return the position, from 0, and the message of ``index``; negative ones count from the end."""
+        n = len(self.messages)
+        if not isinstance(index, int) or isinstance(index, bool) or not -n <= index < n:
+            raise PromptError(f"there is no message {index!r}; the thread has {n}, numbered from 0")
+        return index % n, self.messages[index]
 
     def alternative(self, number: int) -> str:
         """Show alternative ``number`` (from 0) of the bot's last message and return it."""
@@ -295,7 +329,9 @@ class Conversation:
         if message is None or not 0 <= number < len(message.alternatives):
             count = len(message.alternatives) if message else 0
             raise PromptError(f"there is no alternative {number}; the last message has {count}")
-        content = message["content"] = message.alternatives[number]
+        content = message.alternatives[number]
+        kept = {text: made for text in message.alternatives if (made := message.made_of(text)) is not None}
+        message.show(content, message.alternatives, kept)
         return content
 
     def fork(self: C) -> C:
@@ -325,8 +361,8 @@ class Conversation:
     def stored(self) -> Stored:
         """Return what is kept of the thread."""
         format = self.format if self._given_format else None
-        name = self.model.name
-        return Stored(self.sampler, name, self.overflow, format, self._beginning, self.messages)
+        name, file = self.model.name, origin_of(self.model)
+        return Stored(self.sampler, name, self.overflow, format, self._beginning, self.messages, file)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``save`` writes, made of JSON's types."""
@@ -341,7 +377,7 @@ class Conversation:
         if kept.model != thread.model.name:
             for messages in (thread.messages, thread._beginning):
                 for message in messages:
-                    message.generated = None  # another vocabulary
+                    message.forget_tokens()  # another vocabulary
                 if kept.format is None:
                     rewrite(messages, thread._layout)
         return thread
@@ -360,15 +396,3 @@ class Conversation:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self.messages)} messages on {self.model.name}>"
-
-
-def _speaker_of(model: object) -> Speaker:
-    """Return what generates for ``model``; PromptError where that can't chat."""
-    if isinstance(model, Speaker):
-        return model
-    if isinstance(model, ChatProvider):
-        return EngineProvider(model.engine, model.tokenizer, model.name, model.chat_template)
-    raise PromptError(
-        "model must be a provider with a name and a chat_template, such as an ez.Model; "
-        f"got {type(model).__name__}"
-    )

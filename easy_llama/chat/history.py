@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +21,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, overload
 
 from ..engine import ChatProvider
-from ..errors import HistoryError
+from ..errors import HistoryError, PromptError
 from ..terminal.escape import one_line
 from .conversation import Conversation
 from .message import Message
+from .origin import Origin
 from .storage import message_to_dict
 
-__all__ = ["History", "Summary"]
+__all__ = ["History", "Match", "Summary"]
 
 VERSION = 1
 APPLICATION = 0x657A6C6D  # in the file's header: tells our files from other programs' databases
@@ -43,6 +45,9 @@ _SCHEMA = f"""CREATE TABLE threads (
 CREATE TABLE messages (thread_id INTEGER, position INTEGER, data TEXT, PRIMARY KEY (thread_id, position));
 PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}"""
 
+# the titles that people gave; a table of its own, so that older files and programs need not change
+_TITLES = "CREATE TABLE IF NOT EXISTS titles (thread_id INTEGER PRIMARY KEY, title TEXT)"
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -54,6 +59,19 @@ class Summary:
     n_messages: int
     created: datetime
     changed: datetime
+
+
+@dataclass(frozen=True)
+class Match:
+    """A stored thread in which a text was found.
+
+    ``position`` is that of the first message that has it, from 0, and ``excerpt`` what stands around it
+    there; None and the title where only that has it.
+    """
+
+    thread: Summary
+    position: int | None
+    excerpt: str
 
 
 class _Written(NamedTuple):
@@ -147,14 +165,16 @@ class History:
         with self._transaction() as db:
             self._find(db, thread_id)
             db.execute("DELETE FROM messages WHERE thread_id = ?", (thread_id,))
+            db.execute("DELETE FROM titles WHERE thread_id = ?", (thread_id,))
             db.execute("DELETE FROM threads WHERE id = ?", (thread_id,))
         with suppress(sqlite3.Error):  # the log still has the text; it can't be cut while others read
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def threads(self, limit: int = 50) -> list[Summary]:
         """Return what is stored, the thread that changed last first, at most ``limit`` of them."""
-        query = """SELECT id, title, model, (SELECT count(*) FROM messages WHERE thread_id = id),
-                   created, changed FROM threads ORDER BY changed DESC, id DESC LIMIT ?"""
+        query = """SELECT id, coalesce((SELECT title FROM titles WHERE thread_id = id), title), model,
+                   (SELECT count(*) FROM messages WHERE thread_id = id), created, changed
+                   FROM threads ORDER BY changed DESC, id DESC LIMIT ?"""
         with self._transaction("DEFERRED") as db:
             rows = db.execute(query, (limit,)).fetchall()
         utc = partial(datetime.fromtimestamp, tz=timezone.utc)
@@ -188,6 +208,12 @@ class History:
             earlier = (old.alternatives or [old["content"]]) if old is not None else []
             thread.messages[-1].alternatives = [*earlier, running]
         return thread
+
+    def origin(self, thread_id: int) -> tuple[str, Origin | None]:
+        """Return the name of the model that a thread was held with last, and its file where that is known."""
+        with self._transaction("DEFERRED") as db:
+            name, _, settings, _ = self._find(db, thread_id)
+            return name, Origin.from_dict(json.loads(settings).get("file"))
 
     def _store(self, db: sqlite3.Connection, thread_id: int, thread: Conversation) -> _Written:
         """Write what differs from what is stored, and return what is there then."""
@@ -233,6 +259,7 @@ class History:
             if not self._is_ours(db):
                 for statement in _SCHEMA.split(";"):
                     db.execute(statement)
+            db.execute(_TITLES)
         # A commit has handed its pages to the operating system, which writes them whatever becomes of the
         # process: a SIGKILL loses nothing committed. FULL would wait for the disk at every commit and help
         # only when the power fails; then NORMAL may lose the last commits, never the file.
@@ -266,6 +293,60 @@ class History:
                     self._db.execute("ROLLBACK")
         except (sqlite3.Error, json.JSONDecodeError) as error:
             raise HistoryError(f"{self.path}: {error}; if the file is damaged, {_ELSEWHERE}") from error
+
+    # --- looking things up -----------------------------------------------------------------------------
+
+    def rename(self, thread_id: int, title: str) -> None:
+        """Give a thread another title, on one line; an empty one brings back the first user message."""
+        with self._transaction() as db:
+            self._find(db, thread_id)
+            db.execute("DELETE FROM titles WHERE thread_id = ?", (thread_id,))
+            if line := one_line(title):
+                db.execute("INSERT INTO titles VALUES (?, ?)", (thread_id, line))
+
+    def search(self, text: str, limit: int = 50) -> list[Match]:
+        """Return the threads that have ``text`` in a message or in the title, the last changed first.
+
+        Capitals count as small letters. PromptError for an empty text.
+        """
+        if not text:
+            raise PromptError("there is nothing to search for; give a text")
+        wanted, found = re.compile(re.escape(text), re.IGNORECASE), list[Match]()
+        for thread in self.threads(limit=-1):  # SQLite takes it as all
+            if len(found) == limit:
+                break
+            with self._transaction("DEFERRED") as db:
+                contents = map(_content, self._rows(db, thread.id))
+                hits = ((i, hit) for i, content in enumerate(contents) if (hit := wanted.search(content)))
+                position, hit = next(hits, (None, None))
+            if hit is not None:
+                found.append(Match(thread, position, _around(hit)))
+            elif wanted.search(thread.title):
+                found.append(Match(thread, None, thread.title))
+        return found
+
+    def exported(self, thread_id: int) -> dict[str, Any]:
+        """Return what ``Thread.to_dict`` would tell of a stored thread, without a model."""
+        with self._transaction("DEFERRED") as db:
+            model, _, settings, text = self._find(db, thread_id)
+            messages = [json.loads(row) for row in self._rows(db, thread_id)]
+            running = json.loads(text or '""')
+            data = {**json.loads(settings), "model": model, "messages": messages}
+        if running:
+            messages.append({"role": "bot", "prefix": "", "content": running, "postfix": ""})
+        return data
+
+
+def _content(row: str) -> str:
+    return str(json.loads(row).get("content", ""))
+
+
+def _around(hit: re.Match[str], width: int = 30) -> str:
+    """What was found, on one line, with ``width`` characters before and after it."""
+    start, end = max(0, hit.start() - width), hit.end() + width
+    text = hit.string
+    line = one_line(text[start:end], end - start)
+    return f"{'…' * (start > 0)}{line}{'…' * (end < len(text))}"
 
 
 def _json(value: object) -> str:

@@ -7,14 +7,17 @@ which markup of the format is tokens and markup inside a content is plain text.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ..caller import warn
 from ..engine import ChatProvider
-from ..errors import EasyLlamaWarning, FormatError
+from ..errors import FormatError
+from ..formats.catalogue import check_format
 from ..formats.doctor import check
-from ..formats.shape import Format, accepted, check_format, texts_around
+from ..formats.marks import Marked
+from ..formats.shape import Format, Told, accepted, texts_around
+from ..formats.thinking import thinking_of
 from .encoder import MessageEncoder
 from .message import Message
 
@@ -48,10 +51,13 @@ class Layout(Protocol):
 
 
 class DictLayout:
-    """Messages written one after the other with the texts of a format dictionary."""
+    """Messages written one after the other with the texts of a format dictionary.
 
-    def __init__(self, format: Format, encoder: MessageEncoder) -> None:
-        self.format, self.encoder = format, encoder
+    ``default`` is the system message of a conversation that begins without one.
+    """
+
+    def __init__(self, format: Format, encoder: MessageEncoder, default: str = "") -> None:
+        self.format, self.encoder, self._default = format, encoder, default
         self.stops: list[str | int] = list(format["stops"])
 
     def texts(self, role: str, after: Message | None) -> tuple[str, str]:
@@ -71,6 +77,8 @@ class DictLayout:
 
     def _placed(self, messages: Sequence[Message]) -> list[Message]:
         """The messages with the prefixes that suit their neighbours: the one before may have been dropped."""
+        if self._default and messages and messages[0]["role"] != "system":
+            messages = [alone(self, "system", self._default), *messages]
         own = {self.format["user_prefix"], self.format.get("user_prefix_after_system", "")}
         placed: list[Message] = []
         for message in messages:
@@ -89,7 +97,9 @@ class TemplateLayout:
     def __init__(self, template: ChatTemplate, derived: Derivation, encoder: MessageEncoder) -> None:
         self.template, self.encoder = template, encoder
         self._refuses_system = derived.system == "refused"
-        self.stops: list[str | int] = []
+        thinking = thinking_of(template.source)
+        self._markers = (thinking.start, thinking.end) if thinking else ()
+        self.stops: list[str | int] = list(derived.stops)
 
     def texts(self, role: str, after: Message | None) -> tuple[str, str]:
         """The template knows what stands around a message; the message does not."""
@@ -97,28 +107,41 @@ class TemplateLayout:
 
     def text(self, messages: Sequence[Message], *, generate: bool = True) -> str:
         """Return the text; see the protocol."""
-        return self.template.render(self._given(messages), generate=generate)
+        return self._written(messages, generate)[1]
 
     def tokens(self, messages: Sequence[Message], *, generate: bool = True) -> list[int]:
         """Return the tokens; see the protocol.
 
         The template is rendered a second time with marks in place of the contents, which shows where they
-        stand, so that their markup can be kept plain.
+        stand, so that their markup can be kept plain and generated ones keep their tokens.
         """
-        given = self._given(messages)
-        if not given:
+        if not messages:
             return self.encoder.conversation([])
-        contents = [content for _, content in given]
-        marks = [f"Qm{i}x{len(given)}Q" for i in range(len(given))]
-        marked = [(role, mark) for (role, _), mark in zip(given, marks, strict=True)]
-        pieces = _between(self.template.render(marked, generate=generate), marks)
-        text = self.template.render(given, generate=generate)
-        if pieces is None or _woven(pieces, contents) != text:
-            return self._tokens_at_once(text, contents)
-        tokens = self.encoder.conversation([], pieces[0])
-        for content, markup in zip(contents, pieces[1:], strict=True):
-            tokens += self.encoder.text(content, special=False) + self.encoder.text(markup, special=True)
-        return tokens
+        given, text = self._written(messages, generate)
+        marked = Marked(given, self._markers)
+        pieces = marked.cut(self.template.render(marked.messages, generate=generate))
+        if "".join(marked.text_of(piece) for piece in pieces) != text:
+            return self._tokens_at_once(text, [part for message in given for part in message[1:]])
+        generated = {m["content"]: m.generated or [] for m in messages if m["role"] == "bot"}
+        return self._tokens_of(marked, pieces, generated)
+
+    def _tokens_of(self, marked: Marked, pieces: list[str], generated: dict[str, list[int]]) -> list[int]:
+        """The tokens of markup and contents by turns; ``pieces`` begin and end with markup."""
+        tokens: list[int] = []
+        markup = pieces[0]
+        for mark, after in zip(pieces[1::2], pieces[2::2], strict=True):
+            before, body, behind = marked.around(mark)
+            known = generated.get(before + body + behind)
+            if known and markup.endswith(before) and after.startswith(behind):
+                markup, after = markup[: len(markup) - len(before)], after[len(behind) :]
+            else:
+                known = self.encoder.text(body, special=False)
+            tokens += self._markup(markup, first=not tokens) + known
+            markup = after
+        return tokens + self._markup(markup, first=not tokens)
+
+    def _markup(self, text: str, *, first: bool) -> list[int]:
+        return self.encoder.conversation([], text) if first else self.encoder.text(text, special=True)
 
     def _tokens_at_once(self, text: str, contents: list[str]) -> list[int]:
         """For a template that changes contents: allowed only where no content holds markup."""
@@ -130,25 +153,22 @@ class TemplateLayout:
                 )
         return self.encoder.conversation([], text)
 
-    def _given(self, messages: Sequence[Message]) -> list[tuple[str, str]]:
-        """(role, content) as the template accepts them."""
-        pairs = ((message["role"], message["content"]) for message in messages)
-        return accepted(pairs, refuses_system=self._refuses_system)
+    def _written(self, messages: Sequence[Message], generate: bool) -> tuple[list[Told], str]:
+        """The messages as the template accepts them, and what it writes.
 
-
-def _between(text: str, marks: list[str]) -> list[str] | None:
-    """Cut ``text`` at ``marks``, or return None where one is missing, doubled or out of order."""
-    pieces, rest = [], text
-    for mark in marks:
-        before, found, rest = rest.partition(mark)
-        if not found or mark in rest:
-            return None
-        pieces.append(before)
-    return [*pieces, rest]
-
-
-def _woven(pieces: list[str], contents: list[str]) -> str:
-    return pieces[0] + "".join(a + b for a, b in zip(contents, pieces[1:], strict=True))
+        Some templates reject empty answers. A model that said nothing must not end the conversation, so such
+        answers are left out then.
+        """
+        told: list[Told] = [(m["role"], m["content"], m.thinking) for m in messages]
+        given = accepted(told, refuses_system=self._refuses_system)
+        try:
+            return given, self.template.render(given, generate=generate)
+        except FormatError:
+            said = [message for message in told if message[0] != "bot" or any(message[1:])]
+            if len(said) == len(told):
+                raise
+        given = accepted(said, refuses_system=self._refuses_system)
+        return given, self.template.render(given, generate=generate)
 
 
 def warn_of_misfit(model: ChatProvider, format: Format) -> None:
@@ -163,7 +183,7 @@ def warn_of_misfit(model: ChatProvider, format: Format) -> None:
     _examined.add(case)
     found = next((finding for finding in check(model, format) if finding.kind in _MISFITS), None)
     if found is not None:
-        warnings.warn(f"{model.name}: {found.text}", EasyLlamaWarning, stacklevel=3)
+        warn(f"{model.name}: {found.text}")
 
 
 def alone(layout: Layout, role: str, content: str) -> Message:
@@ -195,17 +215,16 @@ def layout_of(
     from ..formats.derive import derive
     from ..formats.template import ChatTemplate
 
-    template = ChatTemplate(source, *model.tokenizer.markers())
+    adds_bos = bool(model.tokenizer.encode(""))
+    template = ChatTemplate(source, *model.tokenizer.markers(), adds_bos=adds_bos)
     derived = derive(template)
     case = (model.name, source)
     if derived.system == "refused" and case not in _examined:
         _examined.add(case)
-        warnings.warn(
+        warn(
             f"{model.name}: its chat template refuses system messages, so they are put before the first "
-            "user message",
-            EasyLlamaWarning,
-            stacklevel=4,
+            "user message"
         )
     if derived.format is not None:
-        return DictLayout(derived.format, encoder), derived.format
+        return DictLayout(derived.format, encoder, derived.format["system_prompt"]), derived.format
     return TemplateLayout(template, derived, encoder), None

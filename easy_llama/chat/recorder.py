@@ -27,18 +27,25 @@ class Recorder:
         self._history, self._on_failure = history, on_failure
         self._thread, self._id = thread, thread_id
         self._n_stored = len(thread.messages) if thread else 0
+        self._copied: list[object] | None = None  # of a thread that was taken over, until it changes
         self._failed = False
 
     def __call__(self, thread: Conversation, reply: str | None) -> None:
         """Store what is new: finished messages at once, a running reply once a second.
 
-        Another thread object, after ``!load`` for example, is another chat. A history that fails is no
+        Another thread object, after ``!load`` for example, is another chat, kept from its first change on: a
+        copy that nothing was said in is not listed beside the original. A history that fails is no
         reason to lose a reply: it is said once, and nothing more is stored.
         """
         if self._failed:
             return
         if thread is not self._thread:
+            is_first = self._thread is None
             self._thread, self._id, self._n_stored = thread, None, 0
+            self._copied = None if is_first else _states(thread)
+        if self._copied is not None and self._copied == _states(thread):
+            return
+        self._copied = None
         try:
             self._store(thread, reply)
         except HistoryError as error:
@@ -61,3 +68,7 @@ class Recorder:
                 self._history.record(self._id, thread)
                 self._n_stored = len(thread.messages)
             self._history.partial(self._id, reply)
+
+
+def _states(thread: Conversation) -> list[object]:
+    return [message.state() for message in thread.messages]

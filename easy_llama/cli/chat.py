@@ -17,14 +17,17 @@ from ..console.commands import run_command
 from ..console.loop import Console
 from ..errors import PromptError
 from ..formats.catalogue import find
+from ..model import Model
 from ..samplers.settings import SamplerSettings
-from .flags import ban_option, banning, load_model, loading_options, sampler_options
+from .flags import ban_option, banning, load_model, loading_options, model_argument, sampler_options
+from .group import FlagCommand
+from .recorded import model_of_chat, note_another_model, number_of_chat
 
 __all__ = ["chat"]
 
 
-@click.command()
-@click.argument("model_path", metavar="[MODEL]", required=False)
+@click.command(cls=FlagCommand)
+@model_argument
 @click.option(
     "--format", "-f", "format_name", metavar="NAME", help="A prompt format; by default the model's own."
 )
@@ -61,32 +64,43 @@ def chat(
     if resume is not None and (refused := _given("format_name", "system", "overflow")):
         flag = refused[0].removesuffix("_name")
         raise PromptError(f"--{flag} can't be changed in a chat that goes on; leave it or --resume out")
-    model = load_model(model_path, options)
-    chosen = find(format_name) if format_name else None
-    strategy = banning(model, ban)
-    thread = Conversation(model, chosen, sampler, overflow=overflow, strategy=strategy)
-    if system is not None:
-        thread.messages = [m for m in thread.messages if m["role"] != "system"]
-        thread.add_message("system", system)
-    header, is_person = None, bool(sys.stdin and sys.stdin.isatty())
-    if is_person:
-        header = f"{model.filename}, {model.context_length} tokens of context. !help: commands, Ctrl-C: end."
+    is_person = bool(sys.stdin and sys.stdin.isatty())
     # what comes through a pipe is a script's business; a person's chats are kept
     with _history(wanted=resume is not None or (is_person and not no_history)) as history:
-        number = None
-        if resume is not None and history is not None:
-            number = _resumed(history, resume)
+        number = number_of_chat(history, resume) if history and resume is not None else None
+        path = model_path if model_path or number is None else model_of_chat(history, number)
+        model = load_model(path, options)
+        if number is None:
+            chosen = find(format_name) if format_name else None
+            thread = Conversation(model, chosen, sampler, overflow=overflow)
+            if system is not None:
+                thread.messages = [m for m in thread.messages if m["role"] != "system"]
+                thread.add_message("system", system)
+        else:
+            note_another_model(history, number, model)
             thread = history.load(number, model)
-            thread.strategy = strategy
             if _given(*(field.name for field in fields(SamplerSettings))):
                 thread.sampler = sampler
-        input_history = history.path.parent / "input" if history and is_person else None
-        console = Console(thread, color=not no_color, header=header, input_history=input_history)
+        thread.strategy = banning(model, ban)
+        console = Console(
+            thread,
+            color=not no_color,
+            header=_header(model) if is_person else None,
+            notes=sys.stderr,
+            input_history=history.path.parent / "input" if history and is_person else None,
+        )
         if history and not no_history:
             console.on_change = Recorder(history, console.screen.note, thread if number else None, number)
-        if resume is not None and is_person:
+        if number is not None and is_person:
             run_command(console, "reprint")
         console.run()
+    if console.has_failed and not is_person:
+        sys.exit(1)
+
+
+def _header(model: Model) -> str:
+    """What a person sees first."""
+    return f"{model.filename}, {model.context_length} tokens of context. !help: commands, Ctrl-C: end."
 
 
 def _given(*names: str) -> list[str]:
@@ -99,17 +113,3 @@ def _given(*names: str) -> list[str]:
 def _history(*, wanted: bool) -> Any:
     """Open the history, or stand in for it with None."""
     return History() if wanted else nullcontext()
-
-
-def _resumed(history: History, resume: str) -> int:
-    """Return the id behind ``--resume``: a number, or the thread changed last."""
-    latest = history.latest()
-    if resume == "latest" and latest is not None:
-        return latest
-    if not resume.isdigit():
-        raise PromptError(
-            "there is no thread to go on with"
-            if resume == "latest"
-            else f"--resume needs an id; got {resume!r}"
-        )
-    return int(resume)

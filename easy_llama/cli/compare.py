@@ -9,16 +9,19 @@ from typing import Any
 import click
 
 from ..errors import SettingsError
+from ..samplers.fields import MAX_SEED
 from ..study import Study
 from ..study import compare as compare_methods
 from ..study.methods import DEFAULT_METHODS, NAMES
 from ..terminal.escape import escaped, harmless
 from .flags import load_model, model_options
+from .group import FlagCommand
+from .inputs import prompt_given
 
 __all__ = ["compare"]
 
 
-@click.command()
+@click.command(cls=FlagCommand)
 @click.argument("prompt")
 @click.option(
     "--methods",
@@ -31,7 +34,7 @@ __all__ = ["compare"]
 @click.option("--html", "html", metavar="FILE", help="Write a report with the texts beside each other.")
 @click.option("--texts", is_flag=True, help="Print the texts, too.")
 @click.option("--max-len-tokens", type=int, default=1000, show_default=True, help="Longest text in tokens.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all draws.")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True, help="Of all draws.")
 @model_options
 def compare(
     prompt: str,
@@ -43,9 +46,10 @@ def compare(
     model_path: str | None,
     **options: Any,
 ) -> None:
-    """Continue PROMPT by several decoding methods and compare the texts."""
-    if html is not None and not (folder := Path(html).absolute().parent).is_dir():
-        raise SettingsError(f"--html: there is no folder {folder}; make it first")
+    """Continue PROMPT by several decoding methods and compare the texts; - is standard input."""
+    prompt = prompt_given(prompt)
+    if html is not None:
+        _check_writable(Path(html).absolute())
     model = load_model(model_path, options)
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     study = compare_methods(
@@ -56,6 +60,21 @@ def compare(
     study.table()
     if html is not None:
         click.echo(f"report: {study.to_html(html)}", err=True)
+
+
+def _check_writable(file: Path) -> None:
+    """Say now what would fail after all the work."""
+    if not file.parent.is_dir():
+        raise SettingsError(f"--html: there is no folder {file.parent}; make it first")
+    if file.is_dir():
+        raise SettingsError(f"--html: {file} is a folder; give a file in it, such as {file / 'report.html'}")
+    is_new = not file.exists()
+    try:
+        file.open("a").close()
+        if is_new:
+            file.unlink()
+    except OSError as error:
+        raise SettingsError(f"--html: {file} can't be written: {error.strerror}") from None
 
 
 def _show_progress(label: str) -> None:

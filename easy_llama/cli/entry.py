@@ -1,85 +1,121 @@
-"""The group of commands, and ``main``, which runs one. Errors are one line on stderr; ``--debug`` shows the
+"""The table of commands, and ``run``, which runs one. Errors are one line on stderr; ``--debug`` shows the
 traceback.
+
+To add a command: a file with the function, and its line in the table.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
-from dataclasses import fields
+from contextlib import suppress
 from typing import Any, TextIO
 
 import click
 
 from .. import __version__
 from ..errors import EasyLlamaError
-from ..samplers.settings import SamplerSettings
-from .chat import chat
-from .compare import compare
-from .generate import generate
-from .threads import threads
-from .tools import candidates, explain, guide, info
+from .group import CommandGroup, Entry
+from .interrupts import interrupts_raise
 
-__all__ = ["cli", "main"]
+__all__ = ["COMMANDS", "cli", "run"]
+
+COMMANDS = {
+    "Talk and write": {
+        "chat": Entry("chat", "Chat with MODEL in the terminal or through pipes."),
+        "ask": Entry("ask", "Answer QUESTION once, and end."),
+        "generate": Entry("generate", "Continue PROMPT."),
+        "threads": Entry("threads", "List, search, export the chats that were kept."),
+        "replay": Entry("replay", "Generate a kept reply again and compare."),
+    },
+    "Look inside": {
+        "candidates": Entry("tools", "Show the likeliest next tokens after PROMPT."),
+        "explain": Entry("tools", "Show what each sampler step does to the next token."),
+        "guide": Entry("tools", "Continue PROMPT, choosing every token by hand."),
+        "compare": Entry("compare", "Continue PROMPT by several decoding methods."),
+    },
+    "Models and formats": {
+        "info": Entry("tools", "Show what the header of MODEL says."),
+        "formats": Entry("formats", "List, show and check prompt formats."),
+    },
+}
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=CommandGroup,
+    sections=COMMANDS,
+    package=__package__,
+    default="chat",
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, "-V", "--version", prog_name="easy-llama")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def cli(context: click.Context, debug: bool) -> None:
     """Language models on your own machine.
 
-    Without a command: chat with the bundled model.
+    Without a command: chat with the bundled model; easy-llama some.gguf chats with that one.
+    easy-llama COMMAND -h explains a command.
     """
     if context.invoked_subcommand is None:
-        context.invoke(chat)
-
-
-for _command in (chat, generate, threads, candidates, compare, explain, guide, info):
-    cli.add_command(_command)
+        command = cli.get_command(context, "chat")
+        assert command is not None
+        context.invoke(command)
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    click.echo(f"easy-llama: warning: {message}", err=True)
+    click.echo(f"easy-llama: warning: {_spoken(message)}", err=True)
 
 
-def _as_flags(text: str) -> str:
-    """Speak of flags where the library speaks of arguments."""
-    for field in fields(SamplerSettings):
-        text = text.replace(f"{field.name} must", f"--{field.name.replace('_', '-')} must")
-    return text.replace("or None to", "or off to")
+def _spoken(message: object) -> str:
+    """What the library says, as the command line says it; it may quote a file."""
+    from ..terminal.escape import harmless
+    from .wording import as_flags
+
+    return harmless(as_flags(str(message)))
 
 
-def _use_utf8(stream: TextIO | None) -> None:
-    """Write characters that the terminal's encoding lacks as ``?`` instead of failing."""
+def _prepare(stream: TextIO | None) -> None:
+    """Write characters that the encoding lacks as ``?`` instead of failing, and line breaks as they are."""
     reconfigure = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="replace")
+    if stream is not None and reconfigure is not None:
+        reconfigure(errors="replace", newline=None if stream.isatty() else "\n")
 
 
-def main() -> None:
-    """Run the command line; the exit code is 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C."""
-    _use_utf8(sys.stdout)
+def run() -> int:
+    """Run the command that the arguments name and return the exit code."""
+    _prepare(sys.stdout)
     warnings.showwarning = _show_warning
     try:
-        cli(standalone_mode=False)
+        with interrupts_raise():
+            code = cli.main(standalone_mode=False)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what can't be written shows here, and not when Python ends
+        return code if isinstance(code, int) else 0
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except EasyLlamaError as error:
         if "--debug" in sys.argv[1:]:
             raise
-        click.echo(f"easy-llama: {_as_flags(str(error))}", err=True)
-        sys.exit(1)
+        click.echo(f"easy-llama: {_spoken(error)}", err=True)
+        return 1
     except (KeyboardInterrupt, click.Abort):
-        click.echo(err=True)
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
         # the reader went away, as in `easy-llama generate ... | head`; nothing more can be written
-        sys.stderr.close()
-        sys.exit(1)
-    except OSError as error:  # a full disk behind the standard output, for example
-        click.echo(f"easy-llama: {error}", err=True)
-        sys.stderr.close()
-        sys.exit(1)
+        _drop_output()
+        return 1
+    except OSError as error:
+        _drop_output()
+        where = f"{error.filename}: " if error.filename else "can't write: " if error.errno else ""
+        click.echo(f"easy-llama: {where}{error.strerror or error}", err=True)
+        return 1
+
+
+def _drop_output() -> None:
+    """Throw away what is not written yet, so that Python does not try again when it ends."""
+    with suppress(AttributeError, OSError, ValueError):  # no output, or one that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,17 +13,21 @@ from ..samplers import SamplerSettings
 from ..terminal.escape import shortened
 from ..terminal.menu import choose
 from ..terminal.tables import make_table, print_table
-from .flags import load_model, model_options, sampler_options
+from .flags import load_model, model_argument, model_options, sampler_options
+from .group import FlagCommand
+from .inputs import prompt_given
+from .output import write_text
 
 __all__ = ["candidates", "explain", "guide", "info"]
 
 
-@click.command()
+@click.command(cls=FlagCommand)
 @click.argument("prompt")
 @click.option("-k", "k", type=int, default=10, show_default=True, help="How many tokens to show.")
 @model_options
 def candidates(prompt: str, k: int, model_path: str | None, **options: Any) -> None:
-    """Show the likeliest next tokens after PROMPT."""
+    """Show the likeliest next tokens after PROMPT; - is standard input."""
+    prompt = prompt_given(prompt)
     model = load_model(model_path, options)
     found = model.candidates(prompt, k)
     table = make_table(f"after {shortened(prompt)!r}", "#", ">token", "probability", "<")
@@ -33,10 +37,11 @@ def candidates(prompt: str, k: int, model_path: str | None, **options: Any) -> N
     print_table(table)
 
 
-@click.command()
-@click.argument("model_path", metavar="[MODEL]", required=False)
+@click.command(cls=FlagCommand)
+@model_argument
 def info(model_path: str | None) -> None:
-    """Show what the header of MODEL says, without loading it."""
+    """Show what the header of MODEL says, without loading it, and what llama.cpp computes on here."""
+    from ..engines.llama.devices import build
     from ..engines.llama.gguf import read_gguf, shard_paths
     from ..engines.llama.open import kv_cache_bytes
 
@@ -56,14 +61,21 @@ def info(model_path: str | None) -> None:
     for key, length in header.array_lengths.items():
         table.add_row(key, f"{length:,} values")
     print_table(table)
+    installed = build()
+    here = make_table("what it would run on", ">key", ">value")
+    here.add_row("llama-cpp-python", f"{installed.version}, built for {', '.join(installed.backends) or '?'}")
+    for device in installed.devices:
+        here.add_row("device", shortened(str(device)))
+    print_table(here)
 
 
-@click.command()
+@click.command(cls=FlagCommand)
 @click.argument("prompt")
 @model_options
 @sampler_options
 def explain(prompt: str, sampler: SamplerSettings, model_path: str | None, **options: Any) -> None:
-    """Show what each sampler step does to the next token after PROMPT."""
+    """Show what each sampler step does to the next token after PROMPT; - is standard input."""
+    prompt = prompt_given(prompt)
     model = load_model(model_path, options)
     reports = model.explain(prompt, sampler)
     favourite = shortened(reports[0].top)
@@ -89,13 +101,14 @@ def explain(prompt: str, sampler: SamplerSettings, model_path: str | None, **opt
     print_table(table)
 
 
-@click.command()
+@click.command(cls=FlagCommand)
 @click.argument("prompt")
-@click.option("--top-k-shown", type=click.IntRange(1), default=3, help="How many tokens to offer; 3.")
+@click.option("--top-k-shown", type=click.IntRange(1), default=3, show_default=True, help="Tokens to offer.")
 @click.option("--autopass", type=click.FloatRange(0, 1), default=1.0, help="Take tokens this likely unasked.")
 @model_options
 def guide(prompt: str, top_k_shown: int, autopass: float, model_path: str | None, **options: Any) -> None:
-    """Continue PROMPT, choosing every token by hand."""
+    """Continue PROMPT, choosing every token by hand from a menu."""
+    prompt = prompt_given(prompt)
     model, ask = load_model(model_path, options), lambda text, *rest: choose(prompt + text, *rest)
     guidance = HumanGuidanceStrategy(model, min(top_k_shown, model.n_vocab), autopass, choose=ask)
-    click.echo(prompt + model.generate(prompt, strategy=guidance))
+    write_text(prompt + model.generate(prompt, strategy=guidance) + "\n")

@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 
-from .. import samplers
-from ..chat.conversation import Conversation
-from ..errors import PromptError, SettingsError
-from ..samplers import SamplerSettings
-from ..samplers.texts import text_of_value, value_from_text
+from ..chat.markdown import markdown_of
+from ..errors import PromptError, SavedFileError
+from ..terminal.editor import edited
 from ..terminal.escape import shortened
-from ..terminal.screen import Screen
+from ..terminal.reader import without_echo
+from .lines import near_command
+from .settings import changed_sampler, field_of, names, shown
+from .view import ConsoleView
 
-__all__ = ["COMMANDS", "ConsoleView", "run_command"]
-
-
-class ConsoleView(Protocol):
-    """What of the console a command needs."""
-
-    thread: Conversation
-    screen: Screen
-    show_speed: bool
-    markdown: bool
-
-    def show_text(self, text: str, style: str) -> None:
-        """Show a whole text."""
-        ...
-
-    def reroll(self) -> None:
-        """Generate the last reply anew and show it."""
-        ...
-
+__all__ = ["COMMANDS", "completions", "run_command"]
 
 Command = Callable[[ConsoleView, str], "bool | None"]
 COMMANDS: dict[str, Command] = {}
+ALIASES = {
+    "quit": "exit",
+    "q": "exit",
+    "undo": "remove",
+    "retry": "reroll",
+    "?": "help",
+    "history": "messages",
+}
+_ARGUMENTS: dict[str, Callable[[str], Sequence[str]]] = {}  # what the Tab key offers behind a command
 
 
 def command(function: Command) -> Command:
@@ -46,24 +37,67 @@ def command(function: Command) -> Command:
     return function
 
 
+def completes(offer: Callable[[str], Sequence[str]]) -> Callable[[Command], Command]:
+    """Let the Tab key offer what ``offer`` returns for the word that has been begun behind the command."""
+
+    def decorate(function: Command) -> Command:
+        _ARGUMENTS[function.__name__.rstrip("_")] = offer
+        return function
+
+    return decorate
+
+
 def run_command(console: ConsoleView, line: str) -> bool:
     """Run a command line and return whether the chat goes on; a near miss is suggested."""
     name, _, argument = line.partition(" ")
-    found = COMMANDS.get(name.lower())
+    found = COMMANDS.get(ALIASES.get(name.lower(), name.lower()))
     if found is None:
-        near = difflib.get_close_matches(name.lower(), COMMANDS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise PromptError(f"there is no command {name!r}; {hint}help lists all")
+        near = near_command(name, COMMANDS)
+        hint = f"did you mean !{near}? " if near else ""
+        raise PromptError(f"there is no command {name!r}; {hint}!help lists all")
     return found(console, argument.strip()) is not False
+
+
+def completions(line: str) -> list[str]:
+    """Return what the last word of a line that is being typed can become."""
+    name, space, argument = line.partition(" ")
+    if not name.startswith("!"):
+        return []
+    if not space:
+        return [f"!{command}" for command in sorted(COMMANDS) if command.startswith(name[1:].lower())]
+    offer = _ARGUMENTS.get(name[1:].lower())
+    return list(offer(argument)) if offer is not None else []
+
+
+def _paths(argument: str) -> list[str]:
+    """Files and folders that a path can become."""
+    folder, name = os.path.split(argument)
+    try:
+        found = sorted(Path(folder or ".").expanduser().iterdir())
+    except (OSError, RuntimeError, ValueError):
+        return []
+    fitting = [path for path in found if path.name.startswith(name)]
+    return [os.path.join(folder, path.name) + "/" * path.is_dir() for path in fitting]
+
+
+def _settings(argument: str) -> list[str]:
+    """Fields and presets, for the first word only."""
+    return [] if " " in argument else [one for one in names() if one.lower().startswith(argument.lower())]
+
+
+def _switch(argument: str) -> list[str]:
+    return [word for word in ("on", "off") if word.startswith(argument)]
 
 
 @command
 def help_(console: ConsoleView, argument: str) -> None:
     """List the commands."""
     for name, function in sorted(COMMANDS.items()):
-        console.screen.line(f"  {name:14}{(function.__doc__ or '').splitlines()[0]}")
-    console.screen.line("  A line that ends with \\ goes on in the next one.")
-    console.screen.line("  < begins the bot's next reply, !! inserts a system message.")
+        console.screen.row(f"  !{name}", (function.__doc__ or "").splitlines()[0])
+    console.screen.row("  <", "How the bot's next reply begins: < Sure,")
+    console.screen.row("  !!", "Add a system message: !! Answer briefly.")
+    console.screen.line("  A line that ends with \\ goes on in the next one.", indent=2)
+    console.screen.line("  A line that begins with \\! or \\< is a message.", indent=2)
 
 
 @command
@@ -94,37 +128,40 @@ def context(console: ConsoleView, argument: str) -> None:
 
 
 @command
+@completes(_switch)
 def stats(console: ConsoleView, argument: str) -> None:
-    """Show what the last reply cost; stats on and stats off show it after every reply."""
-    if argument in ("on", "off"):
-        console.show_speed = argument == "on"
+    """Show what the last reply cost; !stats on and !stats off show it after every reply."""
+    if argument:
+        console.show_speed = _is_on(argument)
+        after = "is" if console.show_speed else "is not"
+        console.screen.note(f"what a reply cost {after} shown after each")
         return
     for name, value in asdict(console.thread.last.stats).items():
-        console.screen.line(f"  {name:18}{value}")
+        console.screen.row(f"  {name}", str(value), 20)
 
 
 @command
+@completes(_settings)
 def sampler(console: ConsoleView, argument: str) -> None:
-    """Show the sampler; sampler FIELD VALUE changes a field (off for none), sampler PRESET takes a preset."""
-    if argument:
-        console.thread.sampler = changed_sampler(console.thread.sampler, argument)
-    for name, value in asdict(console.thread.sampler).items():
-        console.screen.line(f"  {name:17} {text_of_value(value)}")
-
-
-def changed_sampler(settings: SamplerSettings, argument: str) -> SamplerSettings:
-    """Return the preset that ``argument`` names, or ``settings`` with a field changed."""
-    name, _, text = argument.partition(" ")
-    presets = {n.lower(): n for n in samplers.__all__ if isinstance(getattr(samplers, n), SamplerSettings)}
-    if name.lower() in presets:
-        preset: SamplerSettings = getattr(samplers, presets[name.lower()])
-        return preset
-    known = {field.name for field in fields(SamplerSettings)}
-    if name not in known:
-        near = difflib.get_close_matches(name, [*known, *presets.values()], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise SettingsError(f"the sampler has no field and there is no preset {name!r}{hint}")
-    return replace(settings, **{name: value_from_text(name, text)})
+    """Show the sampler, or change it: !sampler temp 0.5, !sampler MinPSampling, !sampler all."""
+    thread, screen = console.thread, console.screen
+    name = field_of(argument)
+    if argument in ("", "all") or name is not None:
+        rows = list(shown(thread.sampler, everything=bool(argument)))
+        for field, value, meaning in rows:
+            if name in (None, field):
+                screen.row(f"  {field}", f"{value:12} {meaning}" if argument else value, 24)
+        if not rows:
+            screen.note("everything is as by default; !sampler all shows it")
+        return
+    before = dict(row[:2] for row in shown(thread.sampler, everything=True))
+    thread.sampler = changed_sampler(thread.sampler, argument)
+    after = dict(row[:2] for row in shown(thread.sampler, everything=True))
+    changed = [field for field in after if after[field] != before[field]]
+    for field in changed:
+        screen.row(f"  {field}", f"{after[field]} (was {before[field]})", 24)
+    if not changed:
+        screen.note("that changes nothing")
 
 
 @command
@@ -136,9 +173,10 @@ def string(console: ConsoleView, argument: str) -> None:
 @command
 def messages(console: ConsoleView, argument: str) -> None:
     """List the messages with their numbers; those out of the context are marked."""
+    room = max((console.screen.width() or 96) - 14, 20)
     for i, message in enumerate(console.thread.messages):
         mark = " " if message.in_context else "-"
-        text = shortened(message["content"].replace("\n", " "), 80)
+        text = shortened(message["content"].replace("\n", " "), room)
         console.screen.line(f"{i:4}{mark} {message['role']:7}{text}")
 
 
@@ -154,6 +192,9 @@ def reprint(console: ConsoleView, argument: str) -> None:
     """Show all messages again."""
     for message in console.thread.messages:
         style = {"bot": "bot", "system": "system"}.get(message["role"], "")
+        if message.thinking and console.screen.is_terminal:
+            console.screen.line(message.thinking, "thinking")
+            console.screen.line()
         console.screen.line(("> " if message["role"] == "user" else "") + message["content"], style)
 
 
@@ -170,24 +211,59 @@ def reroll(console: ConsoleView, argument: str) -> None:
 
 
 @command
+def continue_(console: ConsoleView, argument: str) -> None:
+    """Let the bot go on with its last reply, which was stopped."""
+    console.show_reply(console.thread.stream_continue_parts())
+
+
+@command
 def alternatives(console: ConsoleView, argument: str) -> None:
-    """List the replies generated in the last place; alternatives N takes one of them."""
+    """List the replies generated in the last place; !alternatives N takes one of them."""
     thread = console.thread
     if argument:
         console.show_text(thread.alternative(_number(argument)), "bot")
+        count = len(thread.messages[-1].alternatives)
+        console.screen.note(f"reply {_number(argument) + 1} of {count}")
         return
     for i, text in enumerate(thread.messages[-1].alternatives if thread.messages else []):
         mark = "*" if text == thread.messages[-1]["content"] else " "
-        console.screen.line(f"{i:4}{mark} {text}")
+        console.screen.row(f"{i:4}{mark}", text, 6)
+
+
+@command
+def replay(console: ConsoleView, argument: str) -> None:
+    """Generate a reply again from its seed and settings, and compare: !replay N, by default the last."""
+    with without_echo():
+        done = console.thread.replay(_number(argument) if argument else -1)
+    console.screen.note(str(done))
 
 
 @command
 def edit(console: ConsoleView, argument: str) -> None:
-    """Change a message: edit N TEXT."""
+    """Change a message: !edit N TEXT; !edit N opens it in your editor ($EDITOR)."""
     number, _, text = argument.partition(" ")
+    if not number:
+        raise PromptError("!edit needs a number (!messages lists them) and the new text: !edit 2 Hello")
+    place, thread = _number(number), console.thread
+    if place >= len(thread.messages):
+        raise PromptError(f"there is no message {place}; !messages lists them")
     if not text:
-        raise PromptError("edit needs a number (messages lists them) and the new text: edit 2 Hello")
-    console.thread.edit(_number(number), text)
+        if not console.is_person:
+            raise PromptError("!edit needs the new text where there is no terminal: !edit 2 Hello")
+        text = edited(thread.messages[place]["content"])
+    if text == thread.messages[place]["content"]:
+        console.screen.note("nothing is changed")
+        return
+    thread.edit(place, text)
+    console.screen.note(f"message {place} is changed; what follows it stays as it is")
+
+
+@command
+def delete(console: ConsoleView, argument: str) -> None:
+    """Delete one message: !delete N."""
+    place = _number(_needed(argument, "!delete needs a number: !delete 2; !messages lists them"))
+    removed = console.thread.delete(place)
+    console.screen.note(f"message {place} of the {removed['role']} is deleted")
 
 
 @command
@@ -198,53 +274,62 @@ def remove(console: ConsoleView, argument: str) -> None:
 
 
 @command
+@completes(_paths)
 def fork(console: ConsoleView, argument: str) -> None:
-    """Go on with a copy; fork FILE saves the conversation as it is now first."""
+    """Go on with a copy; !fork FILE saves the conversation as it is now first."""
     if argument:
-        console.thread.save(Path(argument).expanduser())
+        console.thread.save(_new_file(console, argument))
     console.thread = console.thread.fork()
     console.screen.note("this is a copy now" + (f"; the original is in {argument}" if argument else ""))
 
 
 @command
+@completes(_paths)
 def save(console: ConsoleView, argument: str) -> None:
-    """Save the conversation: save FILE."""
-    console.thread.save(Path(_needed(argument, "save needs a file name: save talk.json")).expanduser())
+    """Save the conversation: !save FILE."""
+    console.thread.save(_new_file(console, _needed(argument, "!save needs a file name: !save talk.json")))
     console.screen.note(f"saved to {argument}")
 
 
 @command
+@completes(_paths)
 def load(console: ConsoleView, argument: str) -> None:
-    """Go on with a saved conversation: load FILE."""
-    path = Path(_needed(argument, "load needs a file name: load talk.json")).expanduser()
+    """Go on with a saved conversation: !load FILE."""
+    path = Path(_needed(argument, "!load needs a file name: !load talk.json")).expanduser()
     console.thread = console.thread.load(path, console.thread.model)
     reprint(console, "")
 
 
 @command
+@completes(_paths)
 def export(console: ConsoleView, argument: str) -> None:
-    """Write the conversation as Markdown: export FILE."""
-    path = Path(_needed(argument, "export needs a file name: export talk.md")).expanduser()
-    parts = [f"**{m['role']}**\n\n{m['content']}\n" for m in console.thread.messages]
-    path.write_text("\n".join(parts), encoding="utf-8", errors="replace")
+    """Write the conversation as Markdown: !export FILE."""
+    path = _new_file(console, _needed(argument, "!export needs a file name: !export talk.md"))
+    try:
+        path.write_text(markdown_of(console.thread.messages), encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise SavedFileError(f"{argument} can't be written: {error.strerror}") from error
     console.screen.note(f"written to {argument}")
 
 
 @command
 def summary(console: ConsoleView, argument: str) -> None:
     """Let the model summarize the conversation."""
-    console.show_text(console.thread.summarize(), "bot")
+    with without_echo():
+        text = console.thread.summarize()
+    console.show_text(text, "bot")
 
 
 @command
 def system(console: ConsoleView, argument: str) -> None:
-    """Add a system message: system TEXT."""
-    console.thread.add_message("system", _needed(argument, "system needs a text: system Answer briefly."))
+    """Add a system message: !system TEXT."""
+    console.thread.add_message("system", _needed(argument, "!system needs a text: !system Answer briefly."))
+    console.screen.note("a system message is added")
 
 
 @command
 def candidates(console: ConsoleView, argument: str) -> None:
-    """Show the likeliest first tokens of the next reply: candidates 5."""
+    """Show the likeliest first tokens of the next reply: !candidates 5."""
     k = _number(argument) if argument else 10
     for token, chance in console.thread.candidates(k):
         bar = "█" * round(30 * chance) or "▏"
@@ -252,19 +337,35 @@ def candidates(console: ConsoleView, argument: str) -> None:
 
 
 @command
+@completes(_switch)
 def markdown(console: ConsoleView, argument: str) -> None:
-    """Show replies as Markdown when they are complete: markdown on, markdown off."""
-    console.markdown = argument != "off"
+    """Show replies as Markdown when they are complete: !markdown on, !markdown off."""
+    console.markdown = _is_on(argument) if argument else not console.markdown
+    shown_as = "as Markdown, when they are complete" if console.markdown else "as they come"
+    console.screen.note(f"replies are shown {shown_as}")
 
 
 def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise PromptError(f"a number is needed here; got {text!r}") from None
+    if not (text.isascii() and text.isdigit()) or len(text) > 9:
+        raise PromptError(f"a number from 0 is needed here; got {text!r}")
+    return int(text)
+
+
+def _is_on(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise PromptError(f"on or off is needed here; got {text!r}")
+    return text == "on"
 
 
 def _needed(argument: str, words: str) -> str:
     if not argument:
         raise PromptError(words)
     return argument
+
+
+def _new_file(console: ConsoleView, argument: str) -> Path:
+    """Return the path to write to; one that is there already is overwritten only if a person says so."""
+    path = Path(argument).expanduser()
+    if path.is_file() and not console.confirm(f"{argument} is there already; overwrite it?"):
+        raise PromptError(f"{argument} is there already and stays as it is; choose another name")
+    return path

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import TextIO
 
 from ..chat.conversation import Conversation
+from ..chat.reply import Part
 from ..errors import EasyLlamaError
-from ..terminal.escape import harmless
-from ..terminal.reader import Reader, make_reader
+from ..generation.stats import Stats
+from ..terminal.escape import harmless, shortened
+from ..terminal.reader import Reader, make_reader, without_echo
 from ..terminal.screen import Screen
-from .commands import COMMANDS, run_command
+from .commands import COMMANDS, completions, run_command
+from .lines import read_line
+from .view import ReplyView
 
 __all__ = ["Console"]
 
@@ -27,7 +31,8 @@ class Console:
     """A chat with ``thread`` in a terminal, or through pipes.
 
     ``on_change`` is called with the thread after every finished turn or command, and with the running
-    reply's text for every piece of it. ``show_speed`` and ``markdown`` are switched by commands.
+    reply's text for every piece of it. ``show_speed`` and ``markdown`` are switched by commands. Remarks and
+    errors go to ``notes`` where ``out`` is no terminal; ``has_failed`` tells whether there was an error.
     """
 
     def __init__(
@@ -39,16 +44,22 @@ class Console:
         stream: bool = True,
         reader: Reader | None = None,
         out: TextIO | None = None,
+        notes: TextIO | None = None,
         input_history: Path | None = None,
         on_change: Callable[[Conversation, str | None], None] = lambda thread, reply: None,
     ) -> None:
         self.thread, self.stream, self.header = thread, stream, header
-        self.screen = Screen(out or sys.stdout, color=color)
-        self.reader = reader or make_reader([f"!{name}" for name in COMMANDS], input_history)
-        self.show_speed = self.markdown = False
+        self.screen = Screen(out or sys.stdout, color=color, notes=notes)
+        self.reader = reader or make_reader(completions, input_history)
+        self.show_speed = self.markdown = self.has_failed = False
         self.on_change = on_change
         self._prefix = ""
         self._interrupted = False
+
+    @property
+    def is_person(self) -> bool:
+        """Whether somebody is there who can be asked."""
+        return self.reader.is_person
 
     def run(self) -> None:
         """Talk until Ctrl-C at the prompt, the end of the input, or ``!exit``."""
@@ -69,7 +80,8 @@ class Console:
                 self.screen.note("stopped")
             except (EasyLlamaError, OSError, ValueError, RuntimeError) as error:
                 # a path that is none, a file that can't be written: no reason to end a chat
-                self.screen.line(str(error) or type(error).__name__, "error")
+                self.has_failed = True
+                self.screen.error(str(error) or type(error).__name__)
 
     def _read(self, prompt: str) -> str:
         """Read a line, or several where each but the last ends with a backslash."""
@@ -87,73 +99,95 @@ class Console:
             self.screen.line()
             return ""
 
+    def confirm(self, question: str) -> bool:
+        """Ask a person a question that yes or no answers; False where nobody is there."""
+        return self.is_person and self._ask(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
     def _do(self, line: str) -> bool:
         """Do what a line says; return whether the chat goes on."""
         interrupted, self._interrupted = self._interrupted, False
-        word = line.strip()
-        if not word:
+        said = read_line(line, COMMANDS)
+        if said.kind == "empty":
             if interrupted and self.thread.messages and self.thread.messages[-1]["role"] == "bot":
                 self.reroll()
-            return True
-        if word == "<":
-            self._prefix = self._ask("reply begins with: ")
-        elif word == "!!":
-            self._system(self._ask("system: "))
-        elif word.startswith("!!"):
-            self._system(word[2:].strip())
-        elif word.startswith("!"):
-            command = word[1:].strip() or self._ask("command: ").strip()
+        elif said.kind == "hint":
+            self.screen.note(said.text)
+        elif said.kind == "prefix":
+            self._set_prefix(said.text or self._ask("reply begins with: "))
+        elif said.kind == "system":
+            self._system(said.text or self._ask("system: "))
+        elif said.kind == "command":
+            command = said.text or self._ask("command: ").strip().removeprefix("!")
             if command and not run_command(self, command):
                 return False
             self.on_change(self.thread, None)
         else:
             prefix, self._prefix = self._prefix, ""
-            self.show_reply(self.thread.stream(line, prefix=prefix))
+            self.show_reply(self.thread.stream_parts(said.text, prefix=prefix))
         return True
+
+    def _set_prefix(self, text: str) -> None:
+        self._prefix = text
+        if text.strip():
+            self.screen.note(f"the next reply begins with {shortened(text)!r}; now type your message")
 
     def _system(self, text: str) -> None:
         if text.strip():
             self.thread.add_message("system", text)
+            self.screen.note("a system message is added")
             self.on_change(self.thread, None)
 
     def reroll(self) -> None:
         """Generate the last reply anew and show it."""
-        self.show_reply(self.thread.stream_reroll())
-
-    def show_reply(self, pieces: Generator[str, None, None]) -> None:
-        """Show a reply as it comes; Ctrl-C stops it and keeps what was written."""
-        shown, streaming = "", self.stream and not self.markdown
-        try:
-            with self.screen.styled("bot"), self.screen.progress("… reading the prompt") as begun:
-                for piece in pieces:
-                    begun()
-                    shown += piece
-                    self.on_change(self.thread, shown)
-                    if streaming:
-                        self.screen.write(piece)
-        except KeyboardInterrupt:
-            self._interrupted = True
-        finally:
-            pieces.close()
-        self._finish_reply(shown, streaming)
-
-    def _finish_reply(self, shown: str, streaming: bool) -> None:
-        if not streaming:
-            self.show_text(shown, "bot")
+        parts = self.thread.stream_reroll_parts()
+        before = len(self.thread.messages[-1].alternatives)
+        self.show_reply(parts)
+        n = len(self.thread.messages[-1].alternatives)
+        if n > before:
+            self.screen.note(f"reply {n} of {n}; !alternatives lists them")
         else:
-            self.screen.line()
+            is_fixed = self.thread.sampler.seed is not None
+            self.screen.note("the same reply again" + "; !sampler seed off lets it vary" * is_fixed)
+
+    def show_reply(self, parts: Generator[Part, None, None]) -> None:
+        """Show a reply as it comes; Ctrl-C stops it and keeps what was written."""
+        shown = thought = ""
+        streaming, view = self.stream and not self.markdown, ReplyView(self.screen)
+        with without_echo():  # what is typed meanwhile would stand among the reply's words
+            try:
+                with self.screen.progress("… reading the prompt") as begun:
+                    for part in parts:
+                        begun()
+                        if part.is_thinking:
+                            thought += part.text
+                        else:
+                            shown += part.text
+                        self.on_change(self.thread, shown)
+                        if streaming:
+                            view.write(part)
+            except KeyboardInterrupt:
+                self._interrupted = True
+            finally:
+                parts.close()
+                view.close()
+        if not streaming:
+            if thought and self.screen.is_terminal:
+                self.screen.line(thought, "thinking")
+                self.screen.line()
+            self.show_text(shown, "bot")
+        self._tell_how_it_went()
+
+    def _tell_how_it_went(self) -> None:
+        """Say of the newest reply what can't be seen, and store it."""
         last = self.thread.last
+        if not last.stats.generated and not self._interrupted:
+            self.screen.note("the model ended its reply at once")
         if last.dropped:
             self.screen.note(f"the context was full: the {last.dropped} oldest messages are out of it")
         if self._interrupted:
-            self.screen.note("stopped; ENTER generates another reply, or type on")
+            self.screen.note("stopped; ENTER generates another reply, !continue goes on, or type on")
         if self.show_speed:
-            stats = last.stats
-            speed = (stats.generated - 1) / stats.generate_seconds if stats.generate_seconds else 0.0
-            self.screen.note(
-                f"{stats.generated} tokens, {speed:,.0f} a second; prompt: {stats.evaluated} evaluated in "
-                f"{stats.prompt_seconds:.2f} s, {stats.reused} reused"
-            )
+            self.screen.note(_cost(last.stats))
         self.on_change(self.thread, None)
 
     def show_text(self, text: str, style: str) -> None:
@@ -165,3 +199,13 @@ class Console:
             RichConsole(file=self.screen.out, no_color=not self.screen.color).print(Markdown(harmless(text)))
         else:
             self.screen.line(text, style)
+
+
+def _cost(stats: Stats) -> str:
+    """What a reply cost. The speed is that of the tokens after the first, which waits for the prompt."""
+    speed = ""
+    if stats.generated > 1 and stats.generate_seconds > 0:
+        speed = f", {(stats.generated - 1) / stats.generate_seconds:,.0f} a second"
+    tokens = f"{stats.generated} token{'s' * (stats.generated != 1)}"
+    prompt = f"{stats.evaluated} evaluated in {stats.prompt_seconds:.2f} s, {stats.reused} reused"
+    return f"{tokens}{speed}; prompt: {prompt}"

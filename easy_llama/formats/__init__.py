@@ -7,10 +7,10 @@ tells what does not fit.
 
 from __future__ import annotations
 
-from .catalogue import find, names
+from .catalogue import check_format, find, names
 from .community import *  # noqa: F403  # the constants are the module's contents; names() lists them
 from .doctor import Finding, check
 from .families import *  # noqa: F403
-from .shape import KEYS, Format, check_format, layout, wrap
+from .shape import KEYS, Format, layout, wrap
 
 __all__ = ["KEYS", "Finding", "Format", "check", "check_format", "find", "layout", "names", "wrap"]

@@ -1,21 +1,21 @@
 """A format dictionary from a chat template, found by probing it.
 
 The template is rendered with a few short conversations; what stands around the contents gives the
-prefixes and suffixes. The result counts only if it then writes longer conversations exactly as the
-template does. Where it can't, the template has to be rendered whole.
+prefixes and suffixes. The result counts only if it then writes the conversations of ``probes`` exactly as
+the template does. Where it can't, the template has to be rendered whole.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ..errors import FormatError
-from .shape import Format, accepted, layout, make
+from .probes import difference
+from .shape import Format, like, make
 from .template import ChatTemplate
 
-__all__ = ["Derivation", "derive"]
-
-Messages = list[tuple[str, str]]
+__all__ = ["Derivation", "derive", "system_role"]
 
 _SYSTEM, _USER, _BOT, _NEXT = "Qsystem1Q", "Quser1Q", "Qbot1Q", "Quser2Q"
 
@@ -24,14 +24,16 @@ _SYSTEM, _USER, _BOT, _NEXT = "Qsystem1Q", "Quser1Q", "Qbot1Q", "Quser2Q"
 class Derivation:
     """What became of a template.
 
-    ``format`` is None where the template is not regular, and ``reason`` says why; ``system`` is ``"own"``,
-    ``"merged"`` (the template puts it into a user turn) or ``"refused"`` (it goes into the first user
-    message, joined by an empty line).
+    ``format`` is None where the template is not regular, and ``reason`` says why. Its ``system_prompt`` is
+    what the template writes where no system message comes first. ``system`` is ``"own"`` or ``"refused"``
+    (it goes into the first user message, joined by an empty line). ``stops`` are texts that end a turn, also
+    where there is no format.
     """
 
     format: Format | None
     system: str
     reason: str = ""
+    stops: tuple[str | int, ...] = ()
 
 
 class _Irregular(Exception):
@@ -43,19 +45,44 @@ def derive(template: ChatTemplate) -> Derivation:
 
     Raises FormatError where the template can't even render a single user message.
     """
+    if template.variables:  # they may be anything
+        return _derive(template)
+    found = _derived(template.source, template.bos, template.eos, template.adds_bos)
+    return found if found.format is None else replace(found, format=like(found.format))
+
+
+@lru_cache(maxsize=16)  # every Thread asks, and the answer depends on nothing else
+def _derived(source: str, bos: str, eos: str, adds_bos: bool) -> Derivation:
+    return _derive(ChatTemplate(source, bos, eos, adds_bos=adds_bos))
+
+
+def _derive(template: ChatTemplate) -> Derivation:
     probe = _Probe(template)
     probe.render([("user", _USER)], generate=False)
-    system = probe.system_role()
+    system = system_role(template)
+    stops: tuple[str | int, ...] = ()
     try:
         format = probe.format(system)
-        probe.verify(format, system)
+        stops = tuple(format["stops"])
+        found = difference(template, format, refuses_system=system == "refused")
+        if found:
+            raise _Irregular(found)
     except _Irregular as error:
-        return Derivation(None, system, str(error))
-    return Derivation(format, system)
+        return Derivation(None, system, str(error), stops)
+    return Derivation(format, system, stops=stops)
+
+
+def system_role(template: ChatTemplate) -> str:
+    """How the template takes a system message: ``"own"`` or ``"refused"``."""
+    try:
+        text = template.body([("system", _SYSTEM), ("user", _USER)], generate=False)
+    except FormatError:
+        return "refused"
+    return "own" if _SYSTEM in text else "refused"
 
 
 class _Probe:
-    """Renders probes without the beginning-of-sequence text, which the tokenizer adds."""
+    """Renders probes without the beginning-of-sequence text that the tokenizer adds."""
 
     def __init__(self, template: ChatTemplate) -> None:
         self.render = template.body
@@ -69,14 +96,6 @@ class _Probe:
         if begin > stop:
             raise _Irregular("the messages change their order")
         return text[begin:stop]
-
-    def system_role(self) -> str:
-        """How the template takes a system message."""
-        try:
-            text = self.render([("system", _SYSTEM), ("user", _USER)], generate=False)
-        except FormatError:
-            return "refused"
-        return "own" if _SYSTEM in text else "refused"
 
     def format(self, system: str) -> Format:
         """Read the texts around the messages from four conversations."""
@@ -134,23 +153,3 @@ class _Probe:
         if whole and len(preamble) > len(prefix) + len(suffix) and prefix:
             return preamble[len(prefix) : len(preamble) - len(suffix)]
         raise _Irregular("a fixed text stands before the conversation")
-
-    def verify(self, format: Format, system: str) -> None:
-        """Compare dictionary and template on conversations that the probes did not use."""
-        turns = [
-            ("user", "One?\n\nTwo."),
-            ("bot", "Three: {4}"),
-            ("user", "5"),
-            ("bot", "Six\n7"),
-            ("user", "8"),
-        ]
-        openings: list[Messages] = [[("system", "Be brief.\nBe kind.")]]
-        if format["system_prompt"]:
-            openings.append([("system", format["system_prompt"])])
-        else:
-            openings.append([])
-        for opening in openings:
-            messages = [*opening, *turns]
-            ours = "".join(a + b + c for a, b, c in layout(messages, format)) + format["bot_prefix"]
-            if ours != self.render(accepted(messages, refuses_system=system == "refused")):
-                raise _Irregular("longer conversations are written differently")

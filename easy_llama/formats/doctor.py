@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..engine import Tokenizer
 from ..errors import FormatError
-from .catalogue import find, names
-from .shape import Format, accepted, check_format, layout
+from .catalogue import check_format, find, names
+from .shape import Format, accepted, layout
 
 if TYPE_CHECKING:
     from .template import ChatTemplate
@@ -119,10 +119,10 @@ class _Sample:
     """One conversation as a template writes it, to compare with what a format writes."""
 
     def __init__(self, template: ChatTemplate) -> None:
-        from .derive import derive
+        from .derive import system_role
 
         self.template = template
-        self.system = derive(template).system
+        self.system = system_role(template)
         self.body = self._render(_TALK, generate=False)
         self.theirs = self._render(_TALK)
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
-from typing import TypedDict
-
-from ..errors import FormatError
+from typing import TypeAlias, TypedDict
 
 __all__ = [
     "KEYS",
+    "OPTIONAL_KEYS",
     "ROLE_NAMES",
     "Format",
+    "Told",
     "accepted",
-    "check_format",
     "layout",
     "like",
     "make",
     "merged",
+    "parts_of",
     "texts_around",
     "wrap",
 ]
@@ -58,7 +58,12 @@ class Format(_Optional):
     stops: list[str | int]
 
 
+OPTIONAL_KEYS = tuple(_Optional.__annotations__)
+
 Texts = tuple[str, str]
+
+Told: TypeAlias = "tuple[str, str] | tuple[str, str, str]"
+"""A message as templates are told it: (role, content), or (role, content, thinking) for what a bot thought."""
 
 
 def make(system: Texts, user: Texts, bot: Texts, *, prompt: str = "", stops: Iterable[str] = ()) -> Format:
@@ -109,18 +114,24 @@ def layout(messages: Iterable[tuple[str, str]], format: Format) -> Iterator[tupl
         after_system = role == "system"
 
 
-def accepted(messages: Iterable[tuple[str, str]], *, refuses_system: bool) -> list[tuple[str, str]]:
-    """Return (role, content) as chat templates accept them: messages of one role in a row are joined by an
-    empty line, and where the template ``refuses_system`` messages, they join the user's."""
-    given: list[tuple[str, str]] = []
-    for role, content in messages:
+def parts_of(message: Told) -> tuple[str, str, str]:
+    """Return role, content and thinking, "" for a message without any."""
+    return message if len(message) == 3 else (*message, "")
+
+
+def accepted(messages: Iterable[Told], *, refuses_system: bool) -> list[Told]:
+    """Return the messages as chat templates accept them: those of one role in a row are joined by an empty
+    line, and where the template ``refuses_system`` messages, they join the user's."""
+    given: list[tuple[str, str, str]] = []
+    for role, content, thinking in map(parts_of, messages):
         if role == "system" and refuses_system:
             role = "user"
         if given and given[-1][0] == role:
-            given[-1] = (role, f"{given[-1][1]}\n\n{content}")
+            _, before, thought = given[-1]
+            given[-1] = (role, f"{before}\n\n{content}", "\n\n".join(filter(None, (thought, thinking))))
         else:
-            given.append((role, content))
-    return given
+            given.append((role, content, thinking))
+    return [message if message[2] else message[:2] for message in given]
 
 
 def wrap(prompt: str, format: Format) -> str:
@@ -134,24 +145,3 @@ def wrap(prompt: str, format: Format) -> str:
     """
     parts = layout((("system", format["system_prompt"]), ("user", prompt)), format)
     return "".join(a + b + c for a, b, c in parts) + format["bot_prefix"]
-
-
-def check_format(format: object) -> Format:
-    """Return ``format`` if it is one; FormatError names the missing key or the wrong value."""
-    if not isinstance(format, dict):
-        raise FormatError(f"a format is a dict with the keys {', '.join(KEYS)}; got {type(format).__name__}")
-    missing = [key for key in KEYS if key not in format]
-    unknown = [key for key in format if key not in (*KEYS, *_Optional.__annotations__)]
-    if missing or unknown:
-        which = f"lacks {', '.join(missing)}" if missing else f"has the unknown key {unknown[0]!r}"
-        raise FormatError(f"the format {which}; it needs {', '.join(KEYS)}")
-    for key, value in format.items():
-        if key == "stops":
-            wrong = not isinstance(value, list) or not all(isinstance(s, (str, int)) for s in value)
-        else:
-            wrong = not isinstance(value, str)
-        if wrong:
-            kind = "a list of texts and token ids" if key == "stops" else "a str"
-            raise FormatError(f"{key} of a format must be {kind}; got {value!r}")
-    checked: Format = format  # type: ignore[assignment]  # every key was checked
-    return checked

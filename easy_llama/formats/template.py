@@ -1,8 +1,8 @@
 """Chat templates from model files: Jinja, rendered as data and with limits.
 
 A template runs in Jinja's immutable sandbox; its output is limited in size and its rendering in time.
-Names that templates expect are there: ``raise_exception``, ``strftime_now``, ``tojson``, loop controls and
-the ``{% generation %}`` mark. ``tools`` stays undefined.
+Names and filters are those of transformers, which templates are written for: ``tools`` and ``documents``
+(None), ``raise_exception``, ``strftime_now``, ``tojson``, loop controls and ``{% generation %}``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import ctypes
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from jinja2 import Template, TemplateError, nodes
@@ -22,12 +23,18 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import FormatError
-from .shape import ROLE_NAMES
+from .shape import ROLE_NAMES, Told, parts_of
 
 __all__ = ["ChatTemplate", "TemplateRefusal"]
 
 MAX_SECONDS = 2.0
 MAX_GROWTH = 1_000_000  # characters that a template may add to the messages
+
+# where templates look for what a bot thought; the last two are parts of its content
+_THINKING_KEYS = (
+    "reasoning_content", "reasoning", "thinking", "thought", "content.thinking", "content.thoughts",
+)  # fmt: skip
+_PROBE = "Qthought1Q"
 
 
 class TemplateRefusal(FormatError):
@@ -37,48 +44,99 @@ class TemplateRefusal(FormatError):
 class ChatTemplate:
     """A chat template with the texts of its beginning- and end-of-sequence tokens.
 
-    Compiled at its first use, so that a broken one is no trouble to who does not need it.
+    ``adds_bos`` says that the tokenizer writes the beginning-of-sequence token itself. ``variables`` are given
+    to the template beside the messages: ``tools``, ``documents``, ``functions``, ``enable_thinking`` and
+    whatever else it asks for. Compiled at its first use, so that a broken one troubles only who needs it.
     """
 
-    def __init__(self, source: str, bos: str = "", eos: str = "") -> None:
-        self.source, self.bos, self.eos = source, bos, eos
+    def __init__(
+        self,
+        source: str,
+        bos: str = "",
+        eos: str = "",
+        variables: Mapping[str, object] | None = None,
+        *,
+        adds_bos: bool = True,
+    ) -> None:
+        self.source, self.bos, self.eos, self.adds_bos = source, bos, eos, adds_bos
+        self.variables = dict(variables or {})
+        self._absent: Mapping[str, object] = {"tools": None, "documents": None}
 
     @cached_property
-    def _template(self) -> Template:
-        environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
-        environment.filters["tojson"] = _tojson
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda layout: datetime.now().strftime(layout)
-        try:
-            return environment.from_string(self.source)
-        except TemplateError as error:
-            raise FormatError(f"the chat template is broken: {error}") from error
+    def thinking_keys(self) -> tuple[str, ...]:
+        """The keys of a bot message under which the template takes what the bot thought, found by rendering.
 
-    def render(self, messages: Sequence[tuple[str, str]], *, generate: bool = True) -> str:
+        ``content.thinking`` and ``content.thoughts`` stand for contents that are made of parts.
+        """
+        named = [key for key in _THINKING_KEYS if key.split(".")[-1] in self.source]
+        try:
+            self._written([("user", "Q1Q"), ("bot", "Q2Q")], False, ())
+        except FormatError:  # it would be tried once for every key, which takes long where it does not end
+            return ()
+        plain = tuple(key for key in named if "." not in key and self._takes(key))
+        return plain or tuple(key for key in named if "." in key and self._takes(key))[:1]
+
+    def literals(self) -> list[str]:
+        """Return the texts in quotation marks in the template's code, which it may look for in contents."""
+        constants = _environment().parse(self.source).find_all(nodes.Const)
+        return sorted({node.value for node in constants if isinstance(node.value, str)})
+
+    def _takes(self, key: str) -> bool:
+        """Whether a thought under ``key`` is written anywhere."""
+        turn: list[Told] = [("user", "Q1Q"), ("bot", "Q2Q", _PROBE)]
+        for messages, generate in ((turn, False), ([*turn, ("user", "Q3Q")], True)):
+            with suppress(FormatError):  # another key then
+                text = self._written(messages, generate, (key,))
+                if text.count(_PROBE) == 1 and "'type'" not in text:  # the content as Python writes lists
+                    return True
+        return False
+
+    def render(self, messages: Sequence[Told], *, generate: bool = True) -> str:
         """Return the text of messages given as (role, content), roles ``system``, ``user``, ``bot``.
 
-        ``generate`` ends with what precedes the bot's reply. Raises TemplateRefusal where the template
-        rejects the messages, FormatError where it is broken, endless or boundless.
+        A bot's may be (role, content, thinking): the content is the answer alone, and the template decides
+        what becomes of the thinking. ``generate`` ends with what precedes the bot's reply. Raises
+        TemplateRefusal where the template rejects the messages, FormatError where it is broken, endless or
+        boundless.
         """
-        given = [{"role": ROLE_NAMES[role], "content": content} for role, content in messages]
-        limit = MAX_GROWTH + 2 * sum(len(content) for _, content in messages)
-        return _with_timeout(lambda: self._render(given, generate, limit))
+        keys = self.thinking_keys if any(parts_of(message)[2] for message in messages) else ()
+        return self._written(messages, generate, keys)
 
-    def body(self, messages: Sequence[tuple[str, str]], *, generate: bool = True) -> str:
+    def _written(self, messages: Sequence[Told], generate: bool, keys: tuple[str, ...]) -> str:
+        given = _given(messages, keys)
+        limit = MAX_GROWTH + 2 * sum(map(len, (part for message in messages for part in message)))
+        try:
+            return _with_timeout(lambda: self._render(given, generate, limit, self._absent))
+        except FormatError as error:
+            if not self._absent or not isinstance(error.__cause__, TypeError):
+                raise
+        # some templates loop over the tools: without any they work only where that name is unknown
+        text = _with_timeout(lambda: self._render(given, generate, limit, {}))
+        self._absent = {}
+        return text
+
+    def body(self, messages: Sequence[Told], *, generate: bool = True) -> str:
         """Do what ``render`` does, and leave the beginning-of-sequence text to the tokenizer."""
         return self.without_bos(self.render(messages, generate=generate))
 
     def without_bos(self, text: str) -> str:
-        """Return ``text`` without the beginning-of-sequence text in front."""
-        return text.removeprefix(self.bos)
+        """Return ``text`` without the beginning-of-sequence text in front that the tokenizer adds.
 
-    def _render(self, messages: list[dict[str, str]], generate: bool, limit: int) -> str:
+        Where it adds none, that text may well be markup: SmolLM2's messages begin with it.
+        """
+        return text.removeprefix(self.bos) if self.adds_bos else text
+
+    def _render(
+        self, messages: list[dict[str, Any]], generate: bool, limit: int, absent: Mapping[str, object]
+    ) -> str:
         parts: list[str] = []
         size = 0
+        variables: dict[str, object] = {
+            **absent, "bos_token": self.bos, "eos_token": self.eos, **self.variables,
+            "messages": messages, "add_generation_prompt": generate,
+        }  # fmt: skip
         try:
-            for part in self._template.generate(
-                messages=messages, add_generation_prompt=generate, bos_token=self.bos, eos_token=self.eos
-            ):
+            for part in _compiled(self.source).generate(variables):
                 parts.append(part)
                 size += len(part)
                 if size > limit:
@@ -88,6 +146,39 @@ class ChatTemplate:
         except Exception as error:  # a template can raise anything; all of it is the template's fault
             raise FormatError(f"the chat template failed: {type(error).__name__}: {error}") from error
         return "".join(parts)
+
+
+def _given(messages: Iterable[Told], keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The messages as templates know them, with thinking under ``keys``."""
+    given: list[dict[str, Any]] = []
+    for role, content, thinking in map(parts_of, messages):
+        message: dict[str, Any] = {"role": ROLE_NAMES[role], "content": content}
+        if "content.thoughts" in keys and role == "bot":  # all of them: the template takes no mixture
+            thoughts = [{"type": "thoughts", "text": thinking}] if thinking else []
+            message["content"] = {"blocks": [*thoughts, {"type": "response", "text": content}]}
+        elif "content.thinking" in keys and thinking:
+            answer = {"type": "text", "text": content}
+            message["content"] = [{"type": "thinking", "thinking": thinking}, answer]
+        elif thinking:
+            message |= dict.fromkeys(keys, thinking)
+        given.append(message)
+    return given
+
+
+@lru_cache(maxsize=16)  # compiling takes much longer than rendering, and every Thread does it
+def _compiled(source: str) -> Template:
+    try:
+        return _environment().from_string(source)
+    except TemplateError as error:
+        raise FormatError(f"the chat template is broken: {error}") from error
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _Generation])
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = lambda layout: datetime.now().strftime(layout)
+    return environment
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
@@ -113,9 +204,17 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
-    """Templates of models expect plain JSON, where Jinja's own filter escapes for HTML."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Write plain JSON, with the options that transformers has; Jinja's own filter escapes for HTML."""
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def _refuse(message: str) -> None:

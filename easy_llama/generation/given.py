@@ -1,9 +1,9 @@
-"""What is given to a generation beside its prompt, checked: stops and a sampler."""
+"""What is given to a generation beside its prompt, checked: stops, a sampler; and where text is written."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 from ..decoding.backtracking import Strategy
 from ..engine import Tokenizer
@@ -11,9 +11,21 @@ from ..errors import PromptError, SettingsError
 from ..samplers.settings import SamplerSettings
 from ..text.pieces import resolve_stops
 
-__all__ = ["Stops", "check_sampler", "stops_of"]
+__all__ = ["Stops", "Writable", "check_sampler", "stops_of"]
 
 Stops: TypeAlias = "Sequence[str | int]"
+
+
+class Writable(Protocol):
+    """What a file must offer to be printed to."""
+
+    def write(self, text: str, /) -> object:
+        """Take a piece of text."""
+        ...
+
+    def flush(self) -> object:
+        """Show what was taken."""
+        ...
 
 
 def stops_of(tokenizer: Tokenizer, stops: object) -> tuple[frozenset[int], list[str]]:

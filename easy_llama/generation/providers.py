@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..caller import helpful
-from ..engine import Engine, Tokenizer
+from ..engine import ChatProvider, Engine, Tokenizer
 from ..engines.pytorch.engine import TorchEngine
 from ..engines.pytorch.model import end_tokens_of
 from ..engines.pytorch.tokenizer import TransformersTokenizer
-from ..errors import ModelUnloadedException, SettingsError
+from ..errors import ModelUnloadedException, PromptError, SettingsError
 from .speaker import Speaker
 
 if TYPE_CHECKING:
     import llama_cpp
 
-__all__ = ["EngineProvider", "LlamacppProvider", "TransformersProvider"]
+__all__ = ["EngineProvider", "LlamacppProvider", "TransformersProvider", "speaker_of"]
 
 
 class EngineProvider(Speaker):
@@ -85,9 +85,14 @@ class LlamacppProvider(EngineProvider):
             raise SettingsError("this Llama was loaded with vocab_only=True and has no weights; leave it out")
         if context_handle(llama) is None:
             raise ModelUnloadedException("this Llama is closed; load it again")
-        engine = LlamaEngine(llama)
+        engine, self._path = LlamaEngine(llama), Path(llama.model_path)
         template = llama.metadata.get("tokenizer.chat_template")
-        super().__init__(engine, LlamaTokenizer(llama, engine.lock), Path(llama.model_path).name, template)
+        super().__init__(engine, LlamaTokenizer(llama, engine.lock), self._path.name, template)
+
+    @property
+    def path(self) -> Path:
+        """The file that the model was loaded from."""
+        return self._path
 
 
 class TransformersProvider(EngineProvider):
@@ -111,3 +116,15 @@ class TransformersProvider(EngineProvider):
         if isinstance(template, dict):  # several, for chats and for tools
             template = template.get("default")
         super().__init__(engine, adapted, name, template)
+
+
+def speaker_of(model: object) -> Speaker:
+    """Return what generates for ``model``, a provider that can chat; PromptError where it is none."""
+    if isinstance(model, Speaker):
+        return model
+    if isinstance(model, ChatProvider):
+        return EngineProvider(model.engine, model.tokenizer, model.name, model.chat_template)
+    raise PromptError(
+        "model must be a provider with a name and a chat_template, such as an ez.Model; "
+        f"got {type(model).__name__}"
+    )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from io import IOBase
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -41,8 +42,9 @@ from ..samplers.fields import FIELDS
 from ..samplers.presets import DefaultSampling, SimpleSampling
 from ..samplers.settings import SamplerSettings
 from ..steps import likeliest, probabilities
+from ..terminal.escape import harmless
 from ..text.pieces import StopFinder, added_space, text_after
-from .given import Stops, check_sampler, stops_of
+from .given import Stops, Writable, check_sampler, stops_of
 from .run import Chunk, Generation
 from .stats import Stats
 
@@ -51,18 +53,6 @@ __all__ = ["Beam", "Probability", "Prompt", "Speaker", "Stops", "Writable"]
 Prompt: TypeAlias = "str | Sequence[int]"
 
 T = TypeVar("T")
-
-
-class Writable(Protocol):
-    """What a file must offer to be printed to."""
-
-    def write(self, text: str, /) -> object:
-        """Take a piece of text."""
-        ...
-
-    def flush(self) -> object:
-        """Show what was taken."""
-        ...
 
 
 class Beam(NamedTuple):
@@ -210,14 +200,16 @@ class Speaker(ABC):
     ) -> str:
         """Print the text to ``file`` (standard output) as it is generated, then ``end``; return the text.
 
-        ``flush`` after each piece; at the end it is flushed in any case.
+        ``flush`` after each piece; at the end it is flushed in any case. On a terminal, what it could obey is
+        shown instead: a model's text is data.
         """
         out, pieces = sys.stdout if file is None else file, []
+        shown = harmless if isinstance(out, IOBase) and out.isatty() else str
         generation = self.generation(prompt, stops, sampler, strategy=strategy, decoder=decoder)
         try:
             for text in generation.pieces():
                 pieces.append(text)
-                out.write(text)
+                out.write(shown(text))
                 if flush:
                     out.flush()
         finally:
@@ -234,8 +226,12 @@ class Speaker(ABC):
         *,
         strategy: Strategy | None = None,
         decoder: Decoder | None = None,
+        shown: Mapping[int, bytes] | None = None,
     ) -> Generation:
-        """Return the generation that the three methods above read: its pieces, its tokens, its statistics."""
+        """Return the generation that the three methods above read: its pieces, its tokens, its statistics.
+
+        ``shown`` holds texts for tokens that add none, such as markers that are control tokens.
+        """
         tokens, limit = self._prompt_and_limit(prompt, sampler)
         end_tokens, texts = stops_of(self.tokenizer, stops)
         seed = sampler.real_seed()
@@ -243,9 +239,10 @@ class Speaker(ABC):
             decoder = decoder_for(sampler, seed, self.tokenizer, strategy, texts)
         elif strategy is not None:
             raise SettingsError("strategy and decoder can't be used together: give the decoder the strategy")
+        piece = self.tokenizer.piece
         return Generation(
             self.engine,
-            self.tokenizer.piece,
+            (lambda token: shown.get(token) or piece(token)) if shown else piece,
             check_callable("decoder", decoder),
             tokens,
             end_tokens,

@@ -1,8 +1,10 @@
-"""Tables on a terminal, by rich, which is imported when the first one is made."""
+"""Tables on a terminal, by rich, which is imported when the first one is made; cells are made harmless."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from .escape import escaped, harmless
 
 __all__ = ["make_table", "print_table"]
 
@@ -12,10 +14,14 @@ def make_table(title: str, *columns: str) -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    class HarmlessTable(Table):
+        def add_row(self, *cells: Any, **options: Any) -> None:
+            super().add_row(*(harmless(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+    table = HarmlessTable(title=escaped(title), title_justify="left", box=box.SIMPLE_HEAD)
     for column in columns:
-        left = column[0] in "<>"
-        table.add_column(column.lstrip("<>"), justify="left" if left else "right", overflow="fold")
+        left, head = column[0] in "<>", escaped(column.lstrip("<>"))
+        table.add_column(head, justify="left" if left else "right", overflow="fold")
     return table
 
 

@@ -15,6 +15,7 @@ import psutil
 from ...caller import warn
 from ...checks import check_flag, check_integer, check_number, check_optional_integer
 from ...errors import SettingsError
+from .devices import build
 from .gguf import GGUFHeader
 from .open import F16, Q8_0, ContextPlan, head_size, kv_cache_bytes
 
@@ -30,6 +31,7 @@ _GPU_ADVICE = (
     'install one with: CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir '
     "llama-cpp-python (-DGGML_METAL=on on macOS, -DGGML_VULKAN=on or -DGGML_HIP=on for other cards)"
 )
+_DRIVER_ADVICE = "check the card's driver; easy-llama info lists the devices that are found"
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,13 @@ def _check_gpu(options: LoadOptions) -> bool:
         return False
     if llama_cpp.llama_supports_gpu_offload():
         return True
-    warn(
-        f"n_gpu_layers={options.n_gpu_layers} has no effect: this build of llama-cpp-python has no GPU "
-        f"support; {_GPU_ADVICE}"
+    names = " and ".join(build().gpu_backends)
+    problem = (
+        f"llama-cpp-python was built for {names}, and no such GPU was found; {_DRIVER_ADVICE}"
+        if names
+        else f"this build of llama-cpp-python has no GPU support; {_GPU_ADVICE}"
     )
+    warn(f"n_gpu_layers={options.n_gpu_layers} has no effect: {problem}")
     return False
 
 

@@ -277,7 +277,7 @@ def import_torch() -> Any:
         import torch
     except ImportError:
         raise MissingExtraError(
-            'PyTorch models need torch, which is not installed; pip install "easy_llama[torch]"'
+            "PyTorch models need torch, which is not installed: pip install torch transformers"
         ) from None
     return torch
 

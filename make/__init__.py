@@ -1,0 +1,1 @@
+"""What the Makefile runs: llama.cpp for a backend, the real model."""
