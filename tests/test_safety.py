@@ -168,8 +168,8 @@ def test_values_and_tensors_that_llama_cpp_cannot_use(tmp_path: Path, change: An
         ez.Model(write_gguf(tmp_path / "m.gguf", change))
 
 
-@pytest.mark.parametrize("path", ["a" * 5000, "~nobody_of_this_name/x.gguf", 5, "\0"])
-def test_paths_that_are_none(path: Any) -> None:
+@pytest.mark.parametrize("path", ["a" * 5000, "~nobody_of_this_name/x.gguf", "\0"])
+def test_paths_that_are_none(path: str) -> None:
     with pytest.raises(ModelFileError):
         ez.Model(path)
 

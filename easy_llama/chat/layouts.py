@@ -7,12 +7,12 @@ which markup of the format is tokens and markup inside a content is plain text.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ..caller import warn
 from ..engine import ChatProvider
-from ..errors import EasyLlamaWarning, FormatError
+from ..errors import FormatError
 from ..formats.catalogue import check_format
 from ..formats.doctor import check
 from ..formats.marks import Marked
@@ -183,7 +183,7 @@ def warn_of_misfit(model: ChatProvider, format: Format) -> None:
     _examined.add(case)
     found = next((finding for finding in check(model, format) if finding.kind in _MISFITS), None)
     if found is not None:
-        warnings.warn(f"{model.name}: {found.text}", EasyLlamaWarning, stacklevel=3)
+        warn(f"{model.name}: {found.text}")
 
 
 def alone(layout: Layout, role: str, content: str) -> Message:
@@ -221,11 +221,9 @@ def layout_of(
     case = (model.name, source)
     if derived.system == "refused" and case not in _examined:
         _examined.add(case)
-        warnings.warn(
+        warn(
             f"{model.name}: its chat template refuses system messages, so they are put before the first "
-            "user message",
-            EasyLlamaWarning,
-            stacklevel=4,
+            "user message"
         )
     if derived.format is not None:
         return DictLayout(derived.format, encoder, derived.format["system_prompt"]), derived.format
