@@ -41,7 +41,12 @@ __all__ = ["chat"]
 )
 @click.option("--no-color/--color", help="Write without colours; NO_COLOR does the same.")
 @click.option(
-    "--resume", "-r", is_flag=False, flag_value="latest", metavar="[ID]", help="Go on with a kept chat; by default the last."
+    "--resume",
+    "-r",
+    is_flag=False,
+    flag_value="latest",
+    metavar="[ID]",
+    help="Go on with a kept chat; by default the last.",
 )
 @click.option("--no-history", is_flag=True, help="Do not keep this chat.")
 @ban_option
