@@ -76,9 +76,10 @@ class Reply:
 
     @property
     def has_begun(self) -> bool:
-        """Whether there is anything to keep: a beginning, a token, or an end at once."""
+        """Whether there is anything to keep: a new beginning, a token, or an end at once."""
         generation = self.generation
-        return bool(self._raw or generation.tokens or generation.stats.finish_reason is not None)
+        written = self._raw if self.begun.is_shown else self._raw[len(self.begun.text) :]
+        return bool(written or generation.tokens or generation.stats.finish_reason is not None)
 
     def parts(self) -> Generator[Part, None, None]:
         """Yield the reply as it comes. A reader that stops early keeps what was written until then."""
