@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import socket
+import urllib.request
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -195,6 +197,7 @@ def _models_of(hub: HubName) -> list[str]:
     """The models that the repository has, on the hub."""
     library = _library(hub)
     try:
+        _look_up_host(library)
         files = library.HfApi().list_repo_files(hub.repo, revision=hub.revision)
     except Exception as error:  # the library and what it stands on raise many kinds
         raise _not_to_be_had(hub, error) from error
@@ -213,12 +216,21 @@ def _download(hub: HubName, refresh: bool) -> Path:
         with suppress(library.errors.LocalEntryNotFoundError):
             return get(here=True)
     try:
+        _look_up_host(library)
         return get(here=False)
     except Exception as error:  # as above; all mean "not to be had"
         for one in cached():  # of an older state of the repository than the newest that is known here
             if one.name == hub:
                 return one.path
         raise _not_to_be_had(hub, error) from error
+
+
+def _look_up_host(library: Any) -> None:
+    """OSError where the hub's name is not known: its library would try six times, which takes 23 seconds."""
+    url = urlsplit(library.constants.ENDPOINT)
+    is_direct = not (urllib.request.getproxies().keys() & {url.scheme, "all"})
+    if is_direct and url.hostname and not library.constants.HF_HUB_OFFLINE:
+        socket.getaddrinfo(url.hostname, None)
 
 
 def _not_to_be_had(hub: HubName, error: Exception) -> ModelFileError:

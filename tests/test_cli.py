@@ -72,7 +72,7 @@ def test_version_and_help() -> None:
         (("info", __file__), 1, "is not a GGUF file"),
         (("candidates", "x", "-k", "0"), 1, "k must be an integer from 1 to 1024; got 0"),
         (("generate", "x", "--context-length", "-5"), 1, "--context-length must be"),
-        (("nonsense",), 2, "No such command 'nonsense'"),
+        (("nonsense",), 2, "No such command or model 'nonsense'"),
     ],
 )
 def test_errors_are_one_line_without_a_traceback(args: tuple[str, ...], code: int, words: str) -> None:
@@ -85,11 +85,17 @@ def test_errors_are_one_line_without_a_traceback(args: tuple[str, ...], code: in
         assert done.stderr.startswith("easy-llama: ")
 
 
+def test_help_is_a_word_too() -> None:
+    assert run("help").stdout == run("--help").stdout
+    assert run("help", "threads", "search").stdout == run("threads", "search", "--help").stdout
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
         (("chta",), "Did you mean 'chat'?"),
         (("run",), "Did you mean 'chat'?"),
+        (("tinny",), "No such command or model 'tinny'. Did you mean 'tiny'?"),
         (("generate", "x", "--temperature", "1"), "Did you mean '--temp'?"),
         (("generate", "x", "--n-predict", "1"), "Did you mean '--max-len-tokens'?"),
         (("--temp", "0"), "stand behind it: easy-llama chat --temp 0"),
@@ -133,7 +139,7 @@ def test_the_errors_of_other_commands_speak_of_flags_too(tmp_path: Path) -> None
     for args, words in (
         (("chat", "--format", "nosuch"), "`easy-llama formats` lists all"),
         (("ask", "x", "--format", "llma3"), "did you mean 'llama3' or"),
-        (("candidates", ""), "the prompt is empty: give one as an argument or on standard input"),
+        (("candidates", "-"), "there is no prompt: give one as an argument or on standard input"),
         (("candidates", "x", "-k", "0"), "-k must be an integer from 1 to"),
         (("compare", "x", "--html", str(tmp_path)), f"--html: {tmp_path} is a folder"),
         (("compare", "x", "--html", "/dev/null/x"), "there is no folder /dev/null"),

@@ -37,6 +37,14 @@ def test_a_prompt_may_begin_with_an_at_sign(tmp_path: Path) -> None:
     assert run("generate", "@Anna", "--echo", "--max-len-tokens", "1").stdout.startswith("@Anna")
 
 
+def test_an_empty_prompt_begins_a_text_from_nothing() -> None:
+    done = run("generate", "", "--temp", "0", "--max-len-tokens", "5")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
+    assert run("candidates", "", "-k", "2").returncode == 0
+    assert '"" begins a text from nothing' in run("generate").stderr
+
+
 def test_a_schema_from_a_file_gives_json(tmp_path: Path) -> None:
     file = written(tmp_path / "schema.json", json.dumps(SCHEMA))
     done = run("generate", "x", "--json-schema", f"@{file}")

@@ -13,6 +13,7 @@ import pytest
 
 from easy_llama.cli.entry import COMMANDS, cli
 from easy_llama.cli.group import CommandGroup
+from tests.command import run, spawn
 
 # runs the command; ``moment`` names the module whose import is the moment at which Ctrl-C is pressed
 PRESS = """
@@ -118,3 +119,16 @@ def test_ctrl_c_that_is_ignored_stays_ignored() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
+
+
+def test_errors_break_at_words_on_a_terminal_and_stay_whole_in_a_pipe() -> None:
+    pytest.importorskip("pexpect")
+    arguments = ("generate", "x", "--model", "nowhere-at-all/" * 6 + "model.gguf", "--threads", "1")
+    whole = run(*arguments).stderr
+    assert whole.count("\n") == 1
+    child = spawn(*arguments, columns=60)
+    shown = child.read().replace("\r", "")
+    assert "".join(shown.split()) == "".join(whole.split())
+    lines = shown.strip("\n").split("\n")
+    assert len(lines) > 1
+    assert all(len(line) <= 60 for line in lines)

@@ -306,3 +306,10 @@ def test_a_kept_chat_goes_on_with_its_own_model(file: Path, model: ez.Model) -> 
     assert "it goes on with" not in done.stderr, "neither another model nor a word of one"
     with History() as history:
         assert history.threads()[0].model == "tiny.gguf"
+
+
+def test_one_value_is_printed_for_scripts(file: Path) -> None:
+    works("config", "set", "temp", "0.25")
+    assert works("config", "get", "temp") == "0.25\n"
+    assert works("config", "get", "TEMP") == "0.25\n"
+    assert fails("config", "get", "top_k") == "nothing is kept for top_k\n"

@@ -19,6 +19,7 @@ from easy_llama.chat.history import History
 from easy_llama.chat.recorder import Recorder
 from easy_llama.console.commands import COMMANDS
 from easy_llama.console.loop import Console
+from easy_llama.generation.run import Generation
 from easy_llama.samplers import GreedyDecoding, SamplerSettings
 from easy_llama.terminal.reader import PlainReader
 from easy_llama.terminal.screen import Screen
@@ -463,3 +464,31 @@ def test_ctrl_c_in_a_command_does_not_end_the_chat(model: ez.Model, monkeypatch:
     out, thread = talk(model, "Hello", "!summary", "Hello")
     assert "[stopped]" in out
     assert len(thread.messages) == 4
+
+
+def test_ctrl_c_before_the_reply_begins_leaves_the_reply_before_alone(
+    model: ez.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Generation) -> Iterator[str]:
+        yield from ()
+        raise KeyboardInterrupt
+
+    out = io.StringIO()
+    thread = Thread(model, sampler=GreedyDecoding)
+    thread.send("Hello")
+    before, made = [dict(message) for message in thread.messages], thread.messages[-1].made
+    monkeypatch.setattr(Generation, "pieces", interrupted)
+    lines = "What is 2 + 3?\n\n!reroll\n!continue\n\n"
+    Console(thread, reader=PlainReader(io.StringIO(lines), out), out=out).run()
+    assert [dict(message) for message in thread.messages] == before
+    assert thread.messages[-1].made == made
+    assert out.getvalue().count("stopped before the reply began") == 3, "an empty line does nothing"
+    assert "ENTER generates" not in out.getvalue()
+    assert "the same reply" not in out.getvalue()
+
+
+def test_replay_is_of_the_last_reply_and_alternatives_are_those_of_a_reply(model: ez.Model) -> None:
+    out, _ = talk(model, "!replay", "!alternatives", "Hello", "!system Be kind.", "!replay", "!alternatives")
+    assert "there is no reply yet" in out
+    assert "[the same: " in out
+    assert out.count("has no alternatives") == 2

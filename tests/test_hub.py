@@ -64,6 +64,17 @@ def test_without_a_network_the_error_says_so(tmp_path: Path) -> None:
     assert "network" in done.stdout
 
 
+@pytest.mark.parametrize("name", [NAME, "owner/some-repo"])
+def test_a_hub_whose_host_is_unknown_is_asked_once(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("huggingface_hub")
+    proxies = {f"{kind}_proxy": "" for kind in ("http", "https", "all")}
+    proxies |= {name.upper(): "" for name in proxies}
+    unknown = {"HF_ENDPOINT": "https://hub.invalid", "HF_HUB_OFFLINE": "0"}
+    done = command(tmp_path, "info", name, **unknown, **proxies)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert "is there a network?" in done.stderr
+
+
 def cache(home: Path, *files: str, repo: str = "owner--some-repo") -> None:
     """Put the bundled model into the hub's cache under the names of ``files``."""
     folder = home / "hub" / f"models--{repo}"

@@ -60,6 +60,13 @@ def test_as_json(folder: Path) -> None:
     assert "it is a web page" in listed[2]["error"]
 
 
+def test_json_holds_nothing_that_a_terminal_obeys(folder: Path) -> None:
+    (folder / "a\u202eb\x9b2J.gguf").write_bytes(b"no model")
+    done = run("models", "--json")
+    assert done.stdout.isascii()
+    assert "a\u202eb\x9b2J" in [one["name"] for one in json.loads(done.stdout)]
+
+
 @pytest.mark.parametrize("hidden", [(), ("huggingface_hub",)])
 def test_it_loads_neither_llama_cpp_nor_what_is_not_installed(folder: Path, hidden: tuple[str, ...]) -> None:
     code = (

@@ -39,6 +39,7 @@ LATE = {
     ("cli/group.py", "names.py"): "what only a name that is no command needs",
     ("cli/entry.py", "cli/wording.py"): "numpy, where all goes well",
     ("cli/entry.py", "terminal/escape.py"): "re, where all goes well",
+    ("cli/entry.py", "terminal/screen.py"): "re, where all goes well",
     ("cli/tools.py", "engines/llama/open.py"): "llama_cpp",
     ("console/loop.py", "rich.console"): "rich",
     ("console/loop.py", "rich.markdown"): "rich",

@@ -57,6 +57,16 @@ def set_value(key: str, value: str) -> None:
 
 
 @config.command()
+@click.argument("key")
+def get(key: str) -> None:
+    """Print the default that is kept for KEY; the exit code is 1 where there is none."""
+    name, values = check_key(key), read()
+    if name not in values:
+        raise ConfigError(f"nothing is kept for {name}")
+    click.echo(escaped(text_of(values[name])))
+
+
+@config.command()
 @click.argument("keys", nargs=-1, metavar="KEY...")
 @click.option("--all", "everything", is_flag=True, help="Remove the file with all that is in it.")
 def unset(keys: tuple[str, ...], everything: bool) -> None:

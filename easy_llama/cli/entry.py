@@ -73,7 +73,15 @@ def cli(context: click.Context, debug: bool) -> None:
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    click.echo(f"easy-llama: warning: {_spoken(message)}", err=True)
+    _say(f"warning: {_spoken(message)}")
+
+
+def _say(text: str) -> None:
+    """Write a line to standard error, on a terminal broken at words."""
+    from ..terminal.screen import Screen
+
+    if sys.stderr is not None:
+        Screen(sys.stderr).line(f"easy-llama: {text}")
 
 
 def _spoken(message: object) -> str:
@@ -109,7 +117,7 @@ def run() -> int:
     except EasyLlamaError as error:
         if "--debug" in sys.argv[1:]:
             raise
-        click.echo(f"easy-llama: {_spoken(error)}", err=True)
+        _say(_spoken(error))
         return 1
     except (KeyboardInterrupt, click.Abort):
         return 130

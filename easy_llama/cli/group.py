@@ -80,15 +80,21 @@ class CommandGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command of ``args``; UsageError with a near miss where there is none."""
+        if args[0] == "help":  # as git has it: help, help chat, help threads search
+            args = [*args[1:], "--help"]
+            if len(args) == 1:
+                click.echo(ctx.get_help())
+                ctx.exit()
         name = args[0]
         if name not in self._entries and _is_model(name):
             return self._default, self.get_command(ctx, self._default), args
         if name not in self._entries and not name.startswith("-"):
-            raise click.UsageError(f"No such command {name!r}.{self._hint(name)}", ctx)
+            raise click.UsageError(f"No such command or model {name!r}.{self._hint(name)}", ctx)
         return super().resolve_command(ctx, args)
 
     def _hint(self, name: str) -> str:
-        near = difflib.get_close_matches(name.lower(), self._entries, n=1)
+        names = {one.lower(): one for one in [*_model_names(), *self._entries]}
+        near = [names[one] for one in difflib.get_close_matches(name.lower(), names, n=1)]
         found = _COMMANDS_ELSEWHERE.get(name.lower()) or (near[0] if near else None)
         return f" Did you mean {found!r}?" if found else ""
 
@@ -107,10 +113,14 @@ def _is_model(name: str) -> bool:
     """Whether ``name`` is a model's, and no misspelled command."""
     if name.lower().endswith(".gguf") or "/" in name or Path(name).is_file():
         return True
+    return name.lower() in (one.lower() for one in _model_names())
+
+
+def _model_names() -> list[str]:
     from ..folders import models_folder
     from ..names import names_in
 
-    return name.lower() in (one.lower() for one in ["tiny", *names_in(models_folder())])
+    return ["tiny", *names_in(models_folder())]
 
 
 class Flag(click.Option):

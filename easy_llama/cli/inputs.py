@@ -58,12 +58,17 @@ def _other_encoding(error: UnicodeDecodeError) -> str:
 
 
 def prompt_given(prompt: str | None) -> str:
-    """Return ``prompt``, or standard input for ``-`` and None; PromptError where that is empty."""
-    is_given = prompt not in (None, "-")
-    text = str(prompt) if is_given else standard_input("the prompt")
+    """Return ``prompt``, or standard input for ``-`` and None; PromptError where that is empty.
+
+    An empty ``prompt`` is one: the model begins a text from nothing.
+    """
+    if prompt is not None and prompt != "-":
+        return prompt
+    text = standard_input("the prompt")
     if not text:
-        found = "the prompt is empty" if is_given else "there is no prompt"
-        raise PromptError(f"{found}: give one as an argument or on standard input")
+        raise PromptError(
+            'there is no prompt: give one as an argument or on standard input; "" begins a text from nothing'
+        )
     return text
 
 

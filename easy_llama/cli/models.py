@@ -54,7 +54,8 @@ def models(as_json: bool) -> None:
     except MissingExtraError as error:
         hint = str(error)
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
+        # in ASCII: what a terminal could obey is escaped, and it stays JSON
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
         return
     _print(found)
     click.echo(f"The models folder is {models_folder()}")

@@ -225,7 +225,10 @@ def alternatives(console: ConsoleView, argument: str) -> None:
         count = len(thread.messages[-1].alternatives)
         console.screen.note(f"reply {_number(argument) + 1} of {count}")
         return
-    for i, text in enumerate(thread.messages[-1].alternatives if thread.messages else []):
+    replies = thread.messages[-1].alternatives if thread.messages else []
+    if not replies:
+        console.screen.note("the last message is not the bot's, so it has no alternatives")
+    for i, text in enumerate(replies):
         mark = "*" if text == thread.messages[-1]["content"] else " "
         console.screen.row(f"{i:4}{mark}", text, 6)
 
@@ -233,8 +236,11 @@ def alternatives(console: ConsoleView, argument: str) -> None:
 @command
 def replay(console: ConsoleView, argument: str) -> None:
     """Generate a reply again from its seed and settings, and compare: !replay N, by default the last."""
+    replies = [i for i, message in enumerate(console.thread.messages) if message["role"] == "bot"]
+    if not argument and not replies:
+        raise PromptError("there is no reply yet")
     with without_echo():
-        done = console.thread.replay(_number(argument) if argument else -1)
+        done = console.thread.replay(_number(argument) if argument else replies[-1])
     console.screen.note(str(done))
 
 

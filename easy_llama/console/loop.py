@@ -129,7 +129,7 @@ class Console:
     def _set_prefix(self, text: str) -> None:
         self._prefix = text
         if text.strip():
-            self.screen.note(f"the next reply begins with {shortened(text)!r}; now type your message")
+            self.screen.note(f"the next reply begins with '{shortened(text)}'; now type your message")
 
     def _system(self, text: str) -> None:
         if text.strip():
@@ -140,9 +140,11 @@ class Console:
     def reroll(self) -> None:
         """Generate the last reply anew and show it."""
         parts = self.thread.stream_reroll_parts()
-        before = len(self.thread.messages[-1].alternatives)
+        before, last = len(self.thread.messages[-1].alternatives), self.thread.last
         self.show_reply(parts)
         n = len(self.thread.messages[-1].alternatives)
+        if self.thread.last is last:
+            return
         if n > before:
             self.screen.note(f"reply {n} of {n}; !alternatives lists them")
         else:
@@ -151,7 +153,7 @@ class Console:
 
     def show_reply(self, parts: Generator[Part, None, None]) -> None:
         """Show a reply as it comes; Ctrl-C stops it and keeps what was written."""
-        shown = thought = ""
+        shown, thought, before = "", "", self.thread.last
         streaming, view = self.stream and not self.markdown, ReplyView(self.screen)
         with without_echo():  # what is typed meanwhile would stand among the reply's words
             try:
@@ -175,7 +177,11 @@ class Console:
                 self.screen.line(thought, "thinking")
                 self.screen.line()
             self.show_text(shown, "bot")
-        self._tell_how_it_went()
+        if self.thread.last is before:  # Ctrl-C came first, and ENTER must not reroll the reply before
+            self._interrupted = False
+            self.screen.note("stopped before the reply began; the conversation is as it was before")
+        else:
+            self._tell_how_it_went()
 
     def _tell_how_it_went(self) -> None:
         """Say of the newest reply what can't be seen, and store it."""
