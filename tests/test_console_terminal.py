@@ -63,6 +63,7 @@ def test_replies_and_lists_break_at_words(spawn: Spawn) -> None:
     assert [line for line in lines if len(line) > 40] == []
     end(child)
     child = spawn("--resume", columns=200)
+    assert re.search(r"!help: commands.*> Tell me a story", child.before, re.DOTALL), "the header comes first"
     child.sendline("!last")
     child.expect(TYPED)
     child.expect(READY)

@@ -13,7 +13,6 @@ from ..chat.conversation import Conversation
 from ..chat.history import History
 from ..chat.overflow import POLICIES
 from ..chat.recorder import Recorder
-from ..console.commands import run_command
 from ..console.loop import Console
 from ..errors import PromptError
 from ..formats.catalogue import find
@@ -96,9 +95,7 @@ def chat(
         )
         if history and not no_history:
             console.on_change = Recorder(history, console.screen.note, thread if number else None, number)
-        if number is not None and is_person:
-            run_command(console, "reprint")
-        console.run()
+        console.run("reprint" if number is not None and is_person else "")
     if console.has_failed and not is_person:
         sys.exit(1)
 

@@ -61,10 +61,12 @@ class Console:
         """Whether somebody is there who can be asked."""
         return self.reader.is_person
 
-    def run(self) -> None:
-        """Talk until Ctrl-C at the prompt, the end of the input, or ``!exit``."""
+    def run(self, first: str = "") -> None:
+        """Do the command ``first``, then talk until Ctrl-C at the prompt, the end of the input, or ``!exit``."""
         if self.header is not None:
             self.screen.line(self.header, "system")
+        if first:
+            run_command(self, first)
         while True:
             try:
                 line = self._read(PROMPT)
