@@ -62,7 +62,7 @@ class Console:
         return self.reader.is_person
 
     def run(self, first: str = "") -> None:
-        """Do the command ``first``, then talk until Ctrl-C at the prompt, the end of the input, or ``!exit``."""
+        """Do the command ``first``; talk until Ctrl-C at the prompt, the end of the input, or ``!exit``."""
         if self.header is not None:
             self.screen.line(self.header, "system")
         if first:
