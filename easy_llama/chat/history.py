@@ -204,7 +204,11 @@ class History:
             old = thread.messages.pop() if messages and messages[-1]["role"] == "bot" else None
             thread.add_message("bot", running)
             earlier = (old.alternatives or [old["content"]]) if old is not None else []
-            thread.messages[-1].alternatives = [*earlier, running]
+            texts = [*(text for text in earlier if text != running), running]
+            made = {
+                text: one for text in earlier if old is not None and (one := old.made_of(text)) is not None
+            }
+            thread.messages[-1].show(running, texts, made)
         return thread
 
     def origin(self, thread_id: int) -> tuple[str, Origin | None]:
