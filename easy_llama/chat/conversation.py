@@ -25,14 +25,14 @@ from ..samplers.presets import DefaultSampling
 from ..samplers.settings import SamplerSettings
 from .encoder import MessageEncoder
 from .layouts import layout_of, rewrite, warn_of_misfit
-from .message import Message, Prompt, as_message, check_role, with_alternatives
+from .message import Message, Prompt, as_message, check_role
 from .openai import from_openai, to_openai
 from .origin import origin_of
 from .overflow import POLICIES
 from .replay import Replay, replay
 from .reply import Begun, Part, Reply, ThinkingMarkers, answers
 from .storage import Stored, read_json, write_json
-from .window import Window
+from .window import Window, is_said
 
 __all__ = ["Conversation", "Turn"]
 
@@ -209,18 +209,17 @@ class Conversation:
         try:
             tokens, dropped = self._fit(begun)
             out = [i for i, message in enumerate(self.messages) if not message.in_context]
-            opening = self._layout.text(self._told()) if self._markers else ""
         finally:
             if is_anew:
                 self.messages.append(before)
             else:
                 self.messages = [m for m in self.messages if m is not before]
-        prompt = Prompt.of(tokens[: len(tokens) - len(begun.tokens)], out)
+        told = tokens[: len(tokens) - len(begun.tokens)]
         generation = self.model.generation(
             tokens, self._layout.stops, self.sampler, strategy=self.strategy, shown=self._markers.shown
         )
-        splitter = self._markers.splitter(opening)
-        return self._written(Reply(generation, begun, splitter), prompt, before, dropped)
+        reply = Reply(generation, begun, self._markers.splitter(told))
+        return self._written(reply, Prompt.of(told, out), before, dropped)
 
     def _written(
         self, reply: Reply, prompt: Prompt, before: Message, dropped: int
@@ -240,10 +239,7 @@ class Conversation:
             if reply.is_something:
                 made = reply.made(prompt, sampler, strategy, self._encoder, self._markers.piece)
                 message = self.create_message("bot", reply.answer)
-                old = before if is_anew else None
-                message.show(
-                    *with_alternatives(message["content"], made, old, grows=not reply.begun.is_shown)
-                )
+                message.take_place(before if is_anew else None, made, grows=not reply.begun.is_shown)
                 if is_anew:
                     self.messages = [m for m in self.messages if m is not before]
                 self.messages.append(message)
@@ -263,8 +259,8 @@ class Conversation:
         if made is None or made.prompt is None or made.sampler is None:
             raise PromptError(f"it is not kept how message {position} was made, so it can't be made again")
         out = set(made.prompt.dropped)
-        before = [m for i, m in enumerate(self.messages[:position]) if i not in out]
-        tokens = self._layout.tokens([m for m in before if m["content"] or m["role"] != "system"])
+        before = [m for i, m in enumerate(self.messages[:position]) if i not in out and is_said(m)]
+        tokens = self._layout.tokens(before)
         if Prompt.of(tokens).sha256 != made.prompt.sha256:
             raise PromptError(
                 f"what stands before message {position} has changed since it was written "
@@ -331,8 +327,7 @@ class Conversation:
             count = len(message.alternatives) if message else 0
             raise PromptError(f"there is no alternative {number}; the last message has {count}")
         content = message.alternatives[number]
-        kept = {text: made for text in message.alternatives if (made := message.made_of(text)) is not None}
-        message.show(content, message.alternatives, kept)
+        message.show(content)
         return content
 
     def fork(self: C) -> C:

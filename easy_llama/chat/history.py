@@ -194,22 +194,21 @@ class History:
         The text of a reply that was running when its process was killed becomes a bot message; where the
         last message is the bot's, which that reply was to replace, the old one is among its alternatives.
         """
+        data, running = self._read(thread_id)
+        thread = kind.from_dict(data, model)
+        if running:
+            messages = thread.messages
+            old = messages.pop() if messages and messages[-1]["role"] == "bot" else None
+            thread.add_message("bot", running)
+            thread.messages[-1].take_place(old)
+        return thread
+
+    def _read(self, thread_id: int) -> tuple[dict[str, Any], str]:
+        """Return what is stored of a thread, as ``to_dict`` tells it, and the text of a running reply."""
         with self._transaction("DEFERRED") as db:
             name, _, settings, text = self._find(db, thread_id)
             messages = [json.loads(row) for row in self._rows(db, thread_id)]
-            data = {**json.loads(settings), "model": name, "messages": messages}
-            running = json.loads(text or '""')
-        thread = kind.from_dict(data, model)
-        if running:
-            old = thread.messages.pop() if messages and messages[-1]["role"] == "bot" else None
-            thread.add_message("bot", running)
-            earlier = (old.alternatives or [old["content"]]) if old is not None else []
-            texts = [*(text for text in earlier if text != running), running]
-            made = {
-                text: one for text in earlier if old is not None and (one := old.made_of(text)) is not None
-            }
-            thread.messages[-1].show(running, texts, made)
-        return thread
+            return {**json.loads(settings), "model": name, "messages": messages}, json.loads(text or '""')
 
     def origin(self, thread_id: int) -> tuple[str, Origin | None]:
         """Return the name of the model that a thread was held with last, and its file where that is known."""
@@ -329,13 +328,9 @@ class History:
 
     def exported(self, thread_id: int) -> dict[str, Any]:
         """Return what ``Thread.to_dict`` would tell of a stored thread, without a model."""
-        with self._transaction("DEFERRED") as db:
-            model, _, settings, text = self._find(db, thread_id)
-            messages = [json.loads(row) for row in self._rows(db, thread_id)]
-            running = json.loads(text or '""')
-            data = {**json.loads(settings), "model": model, "messages": messages}
+        data, running = self._read(thread_id)
         if running:
-            messages.append({"role": "bot", "prefix": "", "content": running, "postfix": ""})
+            data["messages"].append({"role": "bot", "prefix": "", "content": running, "postfix": ""})
         return data
 
 

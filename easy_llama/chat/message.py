@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import PromptError
 from ..samplers.settings import SamplerSettings
 
-__all__ = ["ROLES", "TEXTS", "Made", "Message", "Prompt", "as_message", "check_role", "with_alternatives"]
+__all__ = ["ROLES", "TEXTS", "Made", "Message", "Prompt", "as_message", "check_role"]
 
 ROLES = ("system", "user", "bot")
 TEXTS = ("role", "prefix", "content", "postfix")
@@ -136,10 +136,30 @@ class Message(dict[str, str]):
         """Forget how everything was made: another model has other tokens."""
         self._made = {}
 
-    def show(self, content: str, alternatives: Sequence[str], made: dict[str, Made]) -> None:
-        """Take ``content`` for the shown one of ``alternatives``; ``made`` tells of each how it was made."""
-        self["content"], self.alternatives, self._made = content, list(alternatives), dict(made)
+    def keep_made(self, content: str, made: Made) -> None:
+        """Keep how the model wrote ``content``, the present one or an alternative."""
+        self._made[content] = made
+
+    def show(self, content: str) -> None:
+        """Make ``content``, one of the alternatives, the present one."""
+        self["content"] = content
         self.thinking = self.made.thinking if self.made else ""
+
+    def take_place(self, old: Message | None, made: Made | None = None, *, grows: bool = False) -> None:
+        """Stand in the place of the reply ``old``, whose contents become alternatives, each of them once.
+
+        Where this one ``grows`` out of what ``old`` shows, that is none of them any more.
+        """
+        earlier: list[str] = []
+        if old is not None:
+            shown = old["content"]
+            earlier = [*old.alternatives, *([] if shown in old.alternatives else [shown])]
+            if grows:
+                earlier.remove(shown)
+            self._made = {text: old._made[text] for text in earlier if text in old._made}
+        self.alternatives = [*(text for text in earlier if text != self["content"]), self["content"]]
+        if made is not None:
+            self.made = made
 
     def as_string(self) -> str:
         """Return the full text: prefix, content and postfix."""
@@ -158,23 +178,6 @@ class Message(dict[str, str]):
         flags = (self.pinned, self.in_context, self.is_summary, self.thinking)
         kept = {text: self._made.get(text) for text in (self.get("content", ""), *self.alternatives)}
         return (*self.items(), tuple(self.alternatives), tuple(kept.items()), *flags)
-
-
-def with_alternatives(
-    content: str, made: Made, old: Message | None, *, grows: bool
-) -> tuple[str, list[str], dict[str, Made]]:
-    """Return what ``Message.show`` takes for a reply that stands in the place of ``old``.
-
-    Alternatives are distinct. Where the reply ``grows`` out of the old one, that is none of them any more.
-    """
-    earlier: list[str] = []
-    if old is not None:
-        shown = old["content"]
-        earlier = [*old.alternatives, *([] if shown in old.alternatives else [shown])]
-        if grows:
-            earlier.remove(shown)
-    kept = {text: one for text in earlier if old is not None and (one := old.made_of(text)) is not None}
-    return content, [*(text for text in earlier if text != content), content], {**kept, content: made}
 
 
 def check_role(role: object) -> str:

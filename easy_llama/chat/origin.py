@@ -26,17 +26,9 @@ class Origin:
     @classmethod
     def from_dict(cls, data: object) -> Origin | None:
         """Return what was kept, or None where there is nothing that can be used."""
-        if not isinstance(data, Mapping) or not all(isinstance(data.get(key), str) for key in cls._keys()):
-            return None
-        return cls(*(data[key] for key in cls._keys()))
-
-    @staticmethod
-    def _keys() -> tuple[str, str]:
-        return "path", "fingerprint"
-
-    def to_dict(self) -> dict[str, str]:
-        """Return it made of JSON's types."""
-        return {"path": self.path, "fingerprint": self.fingerprint}
+        kept = data if isinstance(data, Mapping) else {}
+        path, known = kept.get("path"), kept.get("fingerprint")
+        return cls(path, known) if isinstance(path, str) and isinstance(known, str) else None
 
     def is_at(self, path: Path) -> bool:
         """Whether the file at ``path`` is the same one."""

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numpy as np
-
 from ..decoding.backtracking import Strategy
 from ..engine import common_prefix, prefill
 from ..errors import PromptError
 from ..generation.speaker import Speaker
+from ..steps import probabilities
 from ..terminal.escape import shortened
 from .message import Made
 
@@ -121,14 +120,14 @@ def _difference(
     at = min(len(kept), len(drawn)) if n_same is None else n_same
     if at == len(kept) == len(drawn):
         return None
-    logits = np.array(prefill(speaker.engine, [*tokens, *kept[:at]]), dtype=np.float64)
-    total = logits.max() + np.log(np.exp(logits - logits.max()).sum())
+    logits = prefill(speaker.engine, [*tokens, *kept[:at]])
+    chances = probabilities(logits)
 
     def scored(side: Sequence[int]) -> Scored | None:
         if at >= len(side):
             return None
-        token, logit = side[at], float(logits[side[at]])
+        token = side[at]
         text = speaker.tokenizer.piece(token).decode("utf-8", "replace")
-        return Scored(token, text, logit, float(np.exp(logit - total)))
+        return Scored(token, text, float(logits[token]), float(chances[token]))
 
     return Difference(at, scored(kept), scored(drawn))

@@ -20,6 +20,9 @@ from .message import Made, Prompt
 __all__ = ["Begun", "Part", "Reply", "ThinkingMarkers", "answers"]
 
 
+_OPENING = 64  # tokens; more than a marker and the white space around it have
+
+
 class Part(NamedTuple):
     """A piece of a reply: of the answer, or of what the model thinks before it."""
 
@@ -58,11 +61,11 @@ class ThinkingMarkers:
         """Return the text of tokens, markers written out."""
         return b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
 
-    def splitter(self, prompt: str) -> Splitter | None:
+    def splitter(self, prompt: Sequence[int]) -> Splitter | None:
         """Return what divides the reply to ``prompt``, whose end may have opened the thinking already."""
         if self._thinking is None:
             return None
-        return Splitter(self._thinking, begins_thinking(prompt, self._thinking))
+        return Splitter(self._thinking, begins_thinking(self.text(prompt[-_OPENING:]), self._thinking))
 
 
 class Reply:

@@ -54,7 +54,7 @@ class Stored:
         return {
             "sampler": asdict(self.sampler),
             "model": self.model,
-            "file": self.file and self.file.to_dict(),
+            "file": self.file and asdict(self.file),
             "overflow": self.overflow,
             "format": self.format,
             "beginning": [message_to_dict(message) for message in self.beginning],
@@ -100,11 +100,13 @@ def message_from_dict(data: Mapping[str, Any]) -> Message:
     made = data.get("made") or []
     if not isinstance(made, list) or len(made) not in (0, len(texts)):
         raise PromptError(f"made must be a list of {len(texts)}, one for each text; got {made!r:.200}")
-    kept = {text: _made_from_dict(one) for text, one in zip(texts, made, strict=False) if one is not None}
+    for text, one in zip(texts, made, strict=False):
+        if one is not None:
+            message.keep_made(text, _made_from_dict(one))
     if not made and data.get("generated") is not None:  # as files were written before there was ``made``
-        kept[message["content"]] = _made_from_dict({"tokens": data["generated"], "seed": data.get("seed")})
-    message.show(message["content"], alternatives, kept)
-    message.thinking = thinking
+        old = {"tokens": data["generated"], "seed": data.get("seed")}
+        message.keep_made(message["content"], _made_from_dict(old))
+    message.alternatives, message.thinking = list(alternatives), thinking
     message.pinned, message.is_summary = bool(data.get("pinned")), bool(data.get("is_summary"))
     message.in_context = not data.get("dropped")
     return message

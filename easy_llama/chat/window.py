@@ -15,7 +15,7 @@ from .message import Message
 from .overflow import drop_oldest, shift_cache, usable_tokens
 from .summary import summarize, with_summary
 
-__all__ = ["Fitted", "Window"]
+__all__ = ["Fitted", "Window", "is_said"]
 
 
 class Fitted(NamedTuple):
@@ -26,6 +26,11 @@ class Fitted(NamedTuple):
     n_dropped: int
 
 
+def is_said(message: Message) -> bool:
+    """Whether a model is told ``message`` where it is in the context: an empty system message is not."""
+    return bool(message["content"]) or message["role"] != "system"
+
+
 class Window:
     """The context of ``model``, filled with messages as ``layout`` writes them."""
 
@@ -34,7 +39,7 @@ class Window:
 
     def told(self, messages: Sequence[Message]) -> list[Message]:
         """Return those that the model is told: in the context, and no empty system message."""
-        return [m for m in messages if m.in_context and (m["content"] or m["role"] != "system")]
+        return [m for m in messages if m.in_context and is_said(m)]
 
     def tokens(self, messages: Sequence[Message], begun: Sequence[int] = ()) -> list[int]:
         """Return the tokens of what is told, up to where the next reply begins, and those it begins with."""

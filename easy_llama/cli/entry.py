@@ -86,12 +86,11 @@ def _say(text: str) -> None:
 
 def _spoken(message: object) -> str:
     """What the library says, as the command line says it; it may quote a file."""
-    from ..terminal.escape import harmless
     from .defaults import ConfigError
     from .wording import as_flags
 
     text = str(message)
-    return harmless(text if isinstance(message, ConfigError) else as_flags(text))
+    return text if isinstance(message, ConfigError) else as_flags(text)
 
 
 def _prepare(stream: TextIO | None) -> None:

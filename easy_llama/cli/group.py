@@ -23,14 +23,6 @@ _COMMANDS_ELSEWHERE = {
     "run": "chat", "talk": "chat", "prompt": "ask", "complete": "generate", "completion": "generate",
     "history": "threads", "logs": "threads", "templates": "formats",
 }  # fmt: skip
-_FLAGS_ELSEWHERE = {
-    "--n-predict": "--max-len-tokens", "--num-predict": "--max-len-tokens",
-    "--max-tokens": "--max-len-tokens", "--max-new-tokens": "--max-len-tokens",
-    "--ctx-size": "--context-length", "--n-ctx": "--context-length",
-    "--num-ctx": "--context-length", "--n-gpu-layers": "--gpu-layers", "--ngl": "--gpu-layers",
-    "--n-threads": "--threads", "--repetition-penalty": "--repeat-penalty", "--schema": "--json-schema",
-    "--chat-template": "--format", "--temperature": "--temp",
-}  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -118,9 +110,18 @@ def _is_model(name: str) -> bool:
 
 def _model_names() -> list[str]:
     from ..folders import models_folder
-    from ..names import names_in
+    from ..names import BUNDLED_NAME, names_in
 
-    return ["tiny", *names_in(models_folder())]
+    return [BUNDLED_NAME, *names_in(models_folder())]
+
+
+def _flags_meant(name: str) -> list[str]:
+    """The flags for what the library, or other programs, call ``name``."""
+    from ..caller import ALIASES
+    from .wording import flag_of
+
+    argument = name.lstrip("-").replace("-", "_").lower()
+    return [flag_of(one) for one in (argument, *ALIASES.get(argument, ()))]
 
 
 class Flag(click.Option):
@@ -155,8 +156,8 @@ class FlagCommand(click.Command):
 
     def _unknown(self, name: str, ctx: click.Context) -> str:
         own = [text for param in self.get_params(ctx) for text in param.opts if text.startswith("--")]
-        elsewhere = _FLAGS_ELSEWHERE.get(name.replace("_", "-"))
-        near = [elsewhere] if elsewhere in own else difflib.get_close_matches(name, own, n=2)
+        elsewhere = [flag for flag in _flags_meant(name) if flag in own]
+        near = elsewhere[:1] or difflib.get_close_matches(name, own, n=2)
         root = ctx.find_root().command
         if any(name in param.opts for param in root.params):
             return f"No such option {name!r}. It stands before the command: easy-llama {name} {ctx.info_name}"

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from ..samplers.settings import SamplerSettings
 
-__all__ = ["as_flags"]
+__all__ = ["as_flags", "flag_of"]
 
 _FIELDS = {field.name for field in fields(SamplerSettings)}
 _ARGUMENTS = {name: f"--{name.replace('_', '-')}" for name in _FIELDS} | {
@@ -35,6 +35,15 @@ _PHRASES = [
     (re.compile(r"\bTrue, False or 'never'"), "true, false or never"),
     (re.compile(r"\bmake the Thread without a format\b"), "leave --format out"),
 ]
+
+
+def flag_of(argument: str) -> str:
+    """Return the flag for an argument of the library.
+
+    >>> flag_of("n_gpu_layers"), flag_of("format")
+    ('--gpu-layers', '--format')
+    """
+    return _ARGUMENTS.get(argument, f"--{argument.replace('_', '-')}")
 
 
 def as_flags(text: str) -> str:

@@ -16,7 +16,7 @@ from ..samplers.texts import text_of_value, value_from_text
 __all__ = ["changed_sampler", "field_of", "names", "shown"]
 
 _PRESETS = {n.lower(): n for n in samplers.__all__ if isinstance(getattr(samplers, n), SamplerSettings)}
-_ASSIGNMENT = re.compile(r"([^\s=]*)\s*=?\s*(.*)", re.DOTALL)  # temp 0.5, temp=0.5
+_ASSIGNS = re.compile(r"\s*=\s*|\s+")  # temp 0.5, temp=0.5, grammar root ::= "a"
 _FIELDS = [field.name for field in fields(SamplerSettings)]
 
 
@@ -45,7 +45,7 @@ def changed_sampler(settings: SamplerSettings, argument: str) -> SamplerSettings
     >>> changed_sampler(SamplerSettings(), "temp=0.5").temp
     0.5
     """
-    name, text = _ASSIGNMENT.match(argument).groups()  # type: ignore[union-attr]  # it matches every text
+    name, *value = _ASSIGNS.split(argument, maxsplit=1)
     if name.lower() in _PRESETS:
         preset: SamplerSettings = getattr(samplers, _PRESETS[name.lower()])
         return preset
@@ -54,4 +54,4 @@ def changed_sampler(settings: SamplerSettings, argument: str) -> SamplerSettings
         near = begun or difflib.get_close_matches(name, names(), n=1)
         hint = f"; did you mean {near[0]}?" if near else "; !sampler all lists the fields"
         raise SettingsError(f"the sampler has no field and there is no preset {name!r}{hint}")
-    return replace(settings, **{name: value_from_text(name, text.strip())})
+    return replace(settings, **{name: value_from_text(name, "".join(value).strip())})

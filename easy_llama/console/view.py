@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from typing import Protocol
 
 from ..chat.conversation import Conversation
@@ -52,7 +52,7 @@ class ReplyView:
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._style = ""
-        self._block: AbstractContextManager[Flow] | None = None
+        self._block = ExitStack()
         self._flow: Flow | None = None
 
     def write(self, part: Part) -> None:
@@ -64,13 +64,12 @@ class ReplyView:
             if self._flow is not None:
                 self.close()
                 self._screen.line()
-            self._style, self._block = style, self._screen.flow(style)
-            self._flow = self._block.__enter__()
+            self._style, self._flow = style, self._block.enter_context(self._screen.flow(style))
         self._flow.write(part.text)
 
     def close(self) -> None:
         """Write what was held back, and end the line; calling it again does nothing."""
-        if self._block is not None:
-            self._block.__exit__(None, None, None)
+        if self._flow is not None:
+            self._block.close()
             self._screen.line()
-        self._block = self._flow = None
+        self._flow = None
