@@ -30,7 +30,7 @@ def run(*args: str, stdin: str = "", env: dict[str, str] | None = None) -> subpr
     )
 
 
-def spawn(*args: str, env: dict[str, str] | None = None, columns: int = 80) -> Any:
+def spawn(*args: str, env: dict[str, str] | None = None, columns: int = 80, timeout: int = 60) -> Any:
     """The same in a pseudo-terminal."""
     import pexpect
 
@@ -38,7 +38,7 @@ def spawn(*args: str, env: dict[str, str] | None = None, columns: int = 80) -> A
         COMMAND[0],
         [*COMMAND[1:], *on_one_thread(args)],
         encoding="utf-8",
-        timeout=60,
+        timeout=timeout,
         env={**os.environ, "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **(env or {})},
         dimensions=(40, columns),
     )

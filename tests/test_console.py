@@ -24,7 +24,7 @@ from easy_llama.samplers import GreedyDecoding, SamplerSettings
 from easy_llama.terminal.reader import PlainReader
 from easy_llama.terminal.screen import Screen
 from easy_llama.thread import Thread
-from tests.command import COMMAND, run
+from tests.command import run, spawn
 
 READY = re.escape("\x1b[?2004h")  # the editor asks the terminal to mark pastes: it waits for a line
 TYPED = re.escape("\x1b[?2004l")  # the line is complete
@@ -227,12 +227,8 @@ def terminal_environment(folder: Path) -> dict[str, str]:
 @pytest.fixture
 def chat(tmp_path: Path) -> Iterator[Any]:
     """``easy-llama chat`` in a pseudo-terminal."""
-    pexpect = pytest.importorskip("pexpect")
-    env = terminal_environment(tmp_path)
-    child = pexpect.spawn(
-        COMMAND[0], [*COMMAND[1:], "chat", "--temp", "0"], encoding="utf-8", timeout=60, env=env,
-        dimensions=(40, 120),
-    )  # fmt: skip
+    pytest.importorskip("pexpect")
+    child = spawn("chat", "--temp", "0", env=terminal_environment(tmp_path), columns=120)
     child.expect("!help")
     child.expect(READY)
     yield child
@@ -346,9 +342,7 @@ def test_the_arrow_key_brings_back_lines_of_an_earlier_chat(tmp_path: Path) -> N
     pexpect = pytest.importorskip("pexpect")
     env = terminal_environment(tmp_path)
     for keys in ("What is 7 + 5?\r", "\x1b[A\r"):
-        child = pexpect.spawn(
-            COMMAND[0], [*COMMAND[1:], "chat", "--temp", "0"], encoding="utf-8", timeout=60, env=env
-        )
+        child = spawn("chat", "--temp", "0", env=env)
         child.expect(READY)
         child.send(keys)
         child.expect(TYPED)
@@ -365,9 +359,8 @@ def test_a_kept_chat_is_resumed_and_deleted(tmp_path: Path) -> None:
     pexpect = pytest.importorskip("pexpect")
     env = terminal_environment(tmp_path)
 
-    def spawn(*options: str) -> Any:
-        arguments = [*COMMAND[1:], "chat", "--temp", "0", *options]
-        child = pexpect.spawn(COMMAND[0], arguments, encoding="utf-8", timeout=60, env=env)
+    def begin(*options: str) -> Any:
+        child = spawn("chat", "--temp", "0", *options, env=env)
         child.expect(READY)
         return child
 
@@ -375,13 +368,13 @@ def test_a_kept_chat_is_resumed_and_deleted(tmp_path: Path) -> None:
         child.sendline("!exit")
         child.expect(pexpect.EOF)
 
-    child = spawn()
+    child = begin()
     say(child, "My name is Anna.", "Anna")
     end(child)
-    child = spawn("--resume")
+    child = begin("--resume")
     say(child, "What is my name?", "Anna")
     end(child)
-    child = spawn("--no-history")
+    child = begin("--no-history")
     say(child, "What is 7 + 5?", "12")
     end(child)
     data = {"EASY_LLAMA_DATA": str(tmp_path)}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from easy_llama.model import BUNDLED_MODEL
+from tests import command
 from tests.command import COMMAND, run
 from tests.test_console import READY, TYPED, needs_terminal, say, terminal_environment
 
@@ -24,14 +25,12 @@ Spawn = Callable[..., Any]
 @pytest.fixture
 def spawn(tmp_path: Path) -> Iterator[Spawn]:
     """Start ``easy-llama chat`` with more flags in a pseudo-terminal of ``columns``."""
-    pexpect = pytest.importorskip("pexpect")
+    pytest.importorskip("pexpect")
     started = []
 
     def start(*flags: str, columns: int = 80, **env: str) -> Any:
-        child = pexpect.spawn(
-            COMMAND[0], [*COMMAND[1:], "chat", "--temp", "0", *flags], encoding="utf-8", timeout=60,
-            env={**terminal_environment(tmp_path), **env}, dimensions=(40, columns),
-        )  # fmt: skip
+        variables = {**terminal_environment(tmp_path), **env}
+        child = command.spawn("chat", "--temp", "0", *flags, env=variables, columns=columns)
         started.append(child)
         child.expect(READY)
         return child
@@ -123,11 +122,11 @@ def test_a_message_is_changed_in_the_editor(spawn: Spawn, tmp_path: Path) -> Non
 def test_a_file_is_overwritten_only_after_a_yes(spawn: Spawn, tmp_path: Path) -> None:
     child = spawn()
     say(child, "My name is Anna.", "Anna")
-    for command in ("!save", "!export", "!fork"):
+    for typed in ("!save", "!export", "!fork"):
         file = tmp_path / "talk"
         file.write_text("precious", encoding="utf-8")
         for answer, expected in (("n", "stays as it is"), ("", "stays as it is"), ("y", "talk")):
-            child.sendline(f"{command} {file}")
+            child.sendline(f"{typed} {file}")
             child.expect("overwrite it")
             say(child, answer, expected)
             assert (file.read_text(encoding="utf-8") == "precious") is (answer != "y")
@@ -141,12 +140,10 @@ def test_tab_completes_what_a_command_takes(spawn: Spawn) -> None:
     child.expect(r"top_n_sigma +1\.5 \(was off\)")
 
 
-def test_tab_and_colours_are_quiet_in_a_dumb_terminal(spawn: Spawn) -> None:
-    pexpect = sys.modules["pexpect"]
-    child = pexpect.spawn(
-        COMMAND[0], [*COMMAND[1:], "chat", "--temp", "0", "--no-history"], encoding="utf-8", timeout=60,
-        env={**terminal_environment(Path("unused")), "TERM": "dumb", "NO_COLOR": ""},
-    )  # fmt: skip
+def test_tab_and_colours_are_quiet_in_a_dumb_terminal() -> None:
+    pexpect = pytest.importorskip("pexpect")
+    dumb = {**terminal_environment(Path("unused")), "TERM": "dumb", "NO_COLOR": ""}
+    child = command.spawn("chat", "--temp", "0", "--no-history", env=dumb)
     child.expect("> ")
     child.sendline("What is 7 + 5?")
     child.expect("12")

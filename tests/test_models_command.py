@@ -14,7 +14,7 @@ import pytest
 
 from easy_llama.engines.llama.outline import FILE_TYPES, outline
 from easy_llama.model import BUNDLED_MODEL
-from tests.command import COMMAND, run
+from tests.command import run, spawn
 
 
 @pytest.fixture
@@ -86,10 +86,7 @@ def test_a_narrow_terminal_shows_every_name_whole(folder: Path) -> None:
 
     name = f"{'a-long-name-' * 6}Q4_K_M"
     shutil.copy(BUNDLED_MODEL, folder / f"{name}.gguf")
-    child = pexpect.spawn(
-        COMMAND[0], [*COMMAND[1:], "models"], encoding="utf-8", timeout=60, dimensions=(40, 80),
-        env={**os.environ, "NO_COLOR": "1", "TERM": "xterm"},
-    )  # fmt: skip
+    child = spawn("models", env={"NO_COLOR": "1", "TERM": "xterm"})
     child.expect(pexpect.EOF)
     lines = child.before.splitlines()
     table = lines[: next(i for i, line in enumerate(lines) if line.startswith("The models folder"))]

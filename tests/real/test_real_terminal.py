@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.command import COMMAND, run
+from tests.command import run, spawn
 from tests.test_console import READY, TYPED, needs_terminal, say, terminal_environment
 
 SHORT = ("--threads", "1", "--context-length", "1024", "--temp", "0")
@@ -19,14 +19,8 @@ SHORT = ("--threads", "1", "--context-length", "1024", "--temp", "0")
 @pytest.fixture
 def chat(path: Path, tmp_path: Path) -> Iterator[Any]:
     """A chat with the real model in a terminal."""
-    pexpect = pytest.importorskip("pexpect")
-    child = pexpect.spawn(
-        COMMAND[0],
-        [*COMMAND[1:], "chat", str(path), *SHORT],
-        encoding="utf-8",
-        timeout=120,
-        env=terminal_environment(tmp_path),
-    )
+    pytest.importorskip("pexpect")
+    child = spawn("chat", str(path), *SHORT, env=terminal_environment(tmp_path), timeout=120)
     child.expect(READY)
     yield child
     child.close(force=True)
